@@ -1,0 +1,1 @@
+"""One transport each: mpi, serial (dask and processes to come)."""

@@ -1,0 +1,438 @@
+"""What every backend shares: the table of names, preparing a run, the client-driven loop."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import shlex
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import BackendError
+from ..evaluation import Evaluator
+from ..experiment import Experiment, Table
+from ..log import EntryKind, Log, LogEntry, Outcome, Proposal
+from ..progress import Progress
+from ..schedule import Drain, Event, Finished, Instruction, Proposed, Ready, Schedule, Start
+from ..store import Lock, Resume, open_store, prepare
+from ..worker import Worker
+
+#: Exit statuses of a run (2 is for bad input, see errors.py).
+FINISHED, ALL_FAILED, INTERRUPTED = 0, 1, 3
+
+#: Name of a backend to "module:function"; the module is imported only when it is asked for.
+#: The function takes (path of experiment.py, Options) and returns an exit status.
+LOADERS = {
+    "mpi": "phs_mpi.backends.mpi.backend:run",
+    "serial": "phs_mpi.backends.serial:run",
+}
+
+
+@dataclass
+class Options:
+    """What the command line says about a run."""
+
+    output: Path | None = None
+    seed: int | None = None
+    quiet: bool = False
+    retry_failed: bool = False
+    check_log: bool = False
+    store: bool = True
+    rank_0_writes: bool = False
+    command: list[str] = field(default_factory=lambda: list(sys.argv))
+
+
+def load(name: str) -> Callable[[Path, Options], int]:
+    """The function that runs an experiment on the backend `name`.
+
+    Raises
+    ------
+    BackendError
+        If there is no such backend, or what it needs is not installed.
+    """
+    if name not in LOADERS:
+        raise BackendError(
+            f"there is no backend {name!r}", value=name, remedy=f"choose one of {', '.join(LOADERS)}"
+        )
+    module, function = LOADERS[name].split(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("phs_mpi"):
+            raise
+        raise BackendError(
+            f"the backend {name!r} needs the package {error.name!r}, which is not installed",
+            remedy=f"pip install {error.name}",
+        ) from error
+
+
+@dataclass
+class Job:
+    """One run, ready to start: made on rank 0 or on the client.
+
+    Attributes
+    ----------
+    experiment, table
+        What to evaluate.
+    output : Path
+        The results file.
+    missing : list of int
+        Sets that this run has to evaluate.
+    replay : list of LogEntry
+        The log of earlier runs.
+    notes : list of str
+        Lines the user should see.
+    """
+
+    experiment: Experiment
+    table: Table
+    output: Path
+    missing: list[int]
+    replay: list[LogEntry]
+    notes: list[str]
+    lock: Lock | None
+
+    def schedule(self) -> Schedule:
+        """The schedule at the start of this run."""
+        bayesian = [bool(group_names(self.table, g)) for g in range(len(self.table.groups))]
+        group_of = self.table.group_of
+        return Schedule(
+            self.missing,
+            len(self.table),
+            lambda index: bayesian[group_of[index]],
+            wait_for_all=self.experiment.wait_for_all,
+            log_length=len(self.replay),
+        )
+
+    def close(self) -> None:
+        """Let other runs have the results file."""
+        if self.lock is not None:
+            self.lock.release()
+
+
+def group_names(table: Table, group: int) -> tuple[str, ...]:
+    """Names of the Bayesian parameters of one group."""
+    return table.bayesian(table.groups[group].start)
+
+
+def default_output(path: Path) -> Path:
+    """Where results go unless told otherwise: beside nothing, in the current folder."""
+    return Path(path.stem + ".h5")
+
+
+def evaluations_folder(output: Path) -> Path:
+    """Parent of the evaluations' own folders."""
+    return output.with_name(output.stem + ".evaluations")
+
+
+def make_job(
+    experiment: Experiment, path: Path, options: Options, provenance: dict[str, str]
+) -> Job:
+    """Create or resume the results file.
+
+    Raises
+    ------
+    PhsError
+        If the file cannot be used; nothing has been changed then.
+    """
+    table = experiment.table()
+    output = options.output or default_output(path)
+    if not options.store:
+        return Job(experiment, table, output, list(range(len(table))), [], [], None)
+    lock = Lock(output)
+    lock.acquire()
+    try:
+        resume: Resume = prepare(
+            output,
+            table,
+            experiment.describe(),
+            experiment.source,
+            provenance | {"command": shlex.join(options.command)},
+            retry_failed=options.retry_failed,
+        )
+    except BaseException:
+        lock.release()
+        raise
+    return Job(
+        experiment, table, output, resume.missing, resume.replay, list(resume.notes), lock
+    )
+
+
+def make_worker(
+    experiment: Experiment, table: Table, output: Path, number: int, host: str = ""
+) -> Worker:
+    """The worker object of one rank or process."""
+    evaluator = Evaluator(
+        experiment.target,
+        experiment.names,
+        expressions=[n for n, t in experiment.types.items() if t.kind == "expr"],
+        folder=evaluations_folder(output),
+        worker=number,
+        host=host or socket.gethostname(),
+        seed=experiment.seed,
+        metrics=experiment.metrics,
+        capture=experiment.capture,
+        output_limit=experiment.output_limit,
+    )
+    return Worker(experiment, table, evaluator)
+
+
+def make_progress(job: Job, options: Options) -> Progress:
+    """The progress display of a run, brought up to what earlier runs have done."""
+    progress = Progress(len(job.table), quiet=options.quiet, maximize=job.experiment.maximize)
+    for entry in job.replay:
+        if entry.kind == EntryKind.COMPLETED:
+            progress.resume(entry.index, entry.result)
+    return progress
+
+
+@contextlib.contextmanager
+def interrupts(flag: Callable[[], None], *, again: bool = True) -> Iterator[None]:
+    """Inside, the first interrupt (Ctrl-C, SIGTERM) calls `flag`; with `again` a second one
+    raises KeyboardInterrupt."""
+    count = 0
+
+    def handle(number, frame):
+        nonlocal count
+        count += 1
+        if count > 1 and again:
+            raise KeyboardInterrupt
+        flag()
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, handle) for number in signals}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+# -- backends that are driven from one client process ------------------------------------
+
+
+@dataclass
+class Announced:
+    """A worker has chosen the values of its Bayesian set and begins to evaluate it."""
+
+    worker: int
+    proposal: Proposal
+
+
+@dataclass
+class Completed:
+    """An evaluation is over."""
+
+    worker: int
+    proposal: Proposal
+    outcome: Outcome
+
+
+class Transport(Protocol):
+    """One way to reach workers: start an index, yield completions, close."""
+
+    workers: int
+
+    def start(self, worker: int, index: int, log_length: int) -> None:
+        """Let `worker` evaluate the set `index`; returns without waiting for it."""
+
+    def events(self) -> Iterator[Announced | Completed]:
+        """What happened since the last call; waits until there is something."""
+
+    def close(self) -> None:
+        """Let the workers go."""
+
+
+class ClientLoop:
+    """The run loop of client-driven backends: events to the schedule, instructions to workers.
+
+    Parameters
+    ----------
+    job : Job
+        What to run.
+    log : Log
+        Grows in the order of completions; transports hand its prefixes to workers.
+    transport : Transport
+        Reaches the workers.
+    commit, write_log : callable
+        Write one row, and the order of completions, to the results file.
+    progress : Progress
+        Shows how far the run is.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        log: Log,
+        transport: Transport,
+        commit: Callable[[Proposal, Outcome], None],
+        write_log: Callable[[list[int], list[int]], None],
+        progress: Progress,
+    ):
+        self._job = job
+        self._log = log
+        self._transport = transport
+        self._commit = commit
+        self._write_log = write_log
+        self._progress = progress
+        self._schedule = job.schedule()
+        self._known: dict[tuple[EntryKind, int], LogEntry] = {}
+        self._interrupted = False
+
+    def run(self) -> bool:
+        """Run until everything is evaluated or the user stops it.
+
+        Returns
+        -------
+        bool
+            Whether the user stopped it before everything was evaluated.
+        """
+        with interrupts(self._interrupt):
+            for worker in range(self._transport.workers):
+                self._handle(Ready(worker))
+            while not self._schedule.over:
+                for event in self._transport.events():
+                    self._take(event)
+        return not self._schedule.complete
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+        self._progress.say(
+            "stopping: running evaluations finish first; interrupt again to stop at once"
+        )
+
+    def _take(self, event: Announced | Completed) -> None:
+        proposal = event.proposal
+        index = proposal.index
+        if isinstance(event, Announced):
+            row = self._job.table.pack(index, proposal.values)
+            self._known[EntryKind.STARTED, index] = LogEntry(EntryKind.STARTED, index, row=row)
+            self._handle(Proposed(event.worker, index))
+            return
+        self._commit(proposal, event.outcome)
+        self._known[EntryKind.COMPLETED, index] = LogEntry(
+            EntryKind.COMPLETED, index, result=event.outcome.result
+        )
+        self._progress.completed(index, event.outcome.result)
+        if self._interrupted:
+            self._handle(Drain())
+        self._handle(Finished(event.worker, index))
+
+    def _handle(self, event: Event) -> None:
+        instructions: list[Instruction] = self._schedule.handle(event)
+        entries = self._schedule.take_entries()
+        for entry in entries:
+            known = self._known.pop((entry.kind, entry.index), entry)
+            self._log.append(known._replace(worker=entry.worker))
+        if entries:
+            self._write_log([int(e.kind) for e in entries], [e.index for e in entries])
+        for instruction in instructions:
+            if isinstance(instruction, Start):
+                self._transport.start(*instruction)
+
+
+def run_client(
+    experiment: Experiment,
+    path: Path,
+    options: Options,
+    make_transport: Callable[[Job, Log], Transport],
+) -> int:
+    """Run an experiment on a client-driven backend.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    job = make_job(experiment, path, options, {"backend": "serial", "mpi_library": ""})
+    try:
+        progress = make_progress(job, options)
+        announce(job, progress)
+        if job.missing:
+            log = Log(job.replay)
+            store = open_store(job.output, job.table) if options.store else None
+            transport = make_transport(job, log)
+            try:
+                ClientLoop(
+                    job,
+                    log,
+                    transport,
+                    store.commit if store else lambda proposal, outcome: None,
+                    store.append_log if store else lambda kinds, indices: None,
+                    progress,
+                ).run()
+            finally:
+                transport.close()
+                progress.close()
+                if store:
+                    store.close()
+        return conclude(job, options, progress)
+    finally:
+        job.close()
+
+
+def announce(job: Job, progress: Progress, remarks: Sequence[str] = ()) -> None:
+    """Say at the start what the user should know."""
+    for line in [*job.notes, *remarks]:
+        progress.say(line)
+    if not job.missing:
+        progress.say(f"nothing is left to do: all {len(job.table)} parameter sets are evaluated")
+    elif job.replay:
+        progress.say(f"going on with {job.output}: {len(job.missing)} parameter sets are left")
+
+
+def conclude(job: Job, options: Options, progress: Progress) -> int:
+    """Print the summary of a run and choose its exit status."""
+    progress.close()
+    if not options.store:
+        progress.say(
+            f"{progress.finished} evaluations, not stored ({progress.rate:.6g} evaluations/s)"
+        )
+        return FINISHED
+    from ..analysis import summary
+    from ..store import read
+
+    snapshot = read(job.output)
+    if not options.quiet:
+        print(summary(snapshot), flush=True)
+        if progress.rate > 1:
+            progress.say(f"results are in {job.output} ({progress.rate:.6g} evaluations/s)")
+        else:
+            progress.say(f"results are in {job.output}")
+    if progress.finished < len(job.table):
+        left = len(job.table) - progress.finished
+        progress.say(f"{left} parameter sets are left; to go on: {resume_command(options)}")
+        return INTERRUPTED
+    return ALL_FAILED if progress.succeeded == 0 else FINISHED
+
+
+def resume_command(options: Options) -> str:
+    """The command that continues this run."""
+    launcher = f"mpirun -n {launched_size()} " if launched_size() else ""
+    return launcher + shlex.join(["python", "-m", "phs_mpi", *options.command[1:]])
+
+
+def launched_size() -> int | None:
+    """Number of ranks that the launcher says it started; None without a launcher.
+
+    mpirun inside a SLURM job also sees SLURM's variables, which then count the launcher's
+    own daemons: the MPI's own variables come first.
+    """
+    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return None
+
+
+def launched_rank() -> int:
+    """Rank that the launcher gave this process; 0 without a launcher."""
+    for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MPI_LOCALRANKID", "SLURM_PROCID"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0

@@ -1,0 +1,1 @@
+"""The MPI backend: thin master, worker-rooted broadcasts."""

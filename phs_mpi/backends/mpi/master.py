@@ -1,0 +1,177 @@
+"""Rank 0: receive, ask the schedule, send. Nothing heavy happens here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mpi4py import MPI
+
+from ...errors import PhsError
+from ...log import LogEntry
+from ...schedule import Drain, Event, Finished, Proposed, Ready, Schedule, Start, Wait
+from . import messages
+from .exchange import Exchange
+from .waiting import Backoff
+
+#: Seconds between two writes of the log's order. Results do not hang on it: a row that is
+#: on disk and not in the log is found again at resume.
+LOG_WRITE_SECONDS = 0.1
+
+
+class WorkerFailed(PhsError):
+    """A worker cannot go on; the message is its own."""
+
+
+class Master:
+    """The loop of rank 0.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm
+        The schedule communicator.
+    schedule : Schedule
+        Decides.
+    exchange : Exchange
+        Broadcasts the order of completions.
+    write_log : callable
+        ``write_log(kinds, indices)``: writes the order to the results file.
+    commit : callable, optional
+        ``commit(proposal, outcome)``, where h5py has no MPI and rank 0 writes all rows.
+    announce_seconds : float
+        Least time between two headers. Entries that come meanwhile share one header:
+        without that, broadcasts pile up faster than ranks can take part in them.
+    on_tick : callable, optional
+        Called now and then; returns True to ask for draining.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Comm,
+        schedule: Schedule,
+        exchange: Exchange,
+        write_log: Callable[[list[int], list[int]], None],
+        *,
+        commit: Callable[[Any, Any], None] | None = None,
+        announce_seconds: float = 1e-3,
+        longest_pause: float = 2e-3,
+        on_tick: Callable[[], bool] | None = None,
+    ):
+        self._comm = comm
+        self._schedule = schedule
+        self._exchange = exchange
+        self._write_log = write_log
+        self._commit = commit
+        self._announce_seconds = announce_seconds
+        self._backoff = Backoff(longest_pause)
+        self._on_tick = on_tick
+        self._stopped = 0
+        self._kinds: list[int] = []
+        self._indices: list[int] = []
+        self._log_written = time.monotonic()
+        self._announced = 0.0
+
+    def run(self) -> None:
+        """Serve the workers until each has been told to stop.
+
+        Raises
+        ------
+        WorkerFailed
+            If a worker reports that it cannot go on.
+        """
+        workers = self._comm.Get_size() - 1
+        buffer = messages.message()
+        status = MPI.Status()
+        request = self._receive(buffer)
+        while self._stopped < workers:
+            busy = False
+            while self._stopped < workers and request.Test(status):
+                busy = True
+                self._serve(status.Get_source(), buffer.tolist())
+                request = self._receive(buffer)
+            busy |= self._exchange_step()
+            if self._on_tick is not None and self._on_tick():
+                self._drain()
+            if busy:
+                self._backoff.reset()
+            else:
+                self._backoff.pause()
+        request.Cancel()
+        request.Wait()
+        while self._schedule.has_entries:
+            if not self._exchange_step(at_once=True):
+                self._backoff.pause()
+        self._exchange.announce(None)
+        self._exchange.finish(self._backoff)
+        self._flush_log(at_once=True)
+
+    def log_entry(self, entry: LogEntry) -> None:
+        """Remember one entry of the log for the results file."""
+        self._kinds.append(int(entry.kind))
+        self._indices.append(entry.index)
+
+    # -- inside ------------------------------------------------------------------------
+
+    def _receive(self, buffer):
+        return self._comm.Irecv(
+            [buffer, MPI.INT64_T], source=MPI.ANY_SOURCE, tag=messages.TAG_TO_MASTER
+        )
+
+    def _serve(self, worker: int, words: list[int]) -> None:
+        kind, index = words[0], words[1]
+        event: Event
+        if kind == messages.DONE:
+            if self._commit is not None:
+                proposal, outcome = self._comm.recv(source=worker, tag=messages.TAG_ROW)
+                self._commit(proposal, outcome)
+            event = Finished(worker, index)
+        elif kind == messages.PROPOSED:
+            event = Proposed(worker, index)
+        elif kind == messages.READY:
+            event = Ready(worker)
+        else:
+            raise WorkerFailed(self._comm.recv(source=worker, tag=messages.TAG_TEXT))
+        self._carry_out(self._schedule.handle(event))
+
+    def _carry_out(self, instructions) -> None:
+        reply = messages.message()
+        for instruction in instructions:
+            if isinstance(instruction, Start):
+                reply[:3] = messages.START, instruction.index, instruction.log_length
+            elif isinstance(instruction, Wait):
+                reply[0] = messages.WAIT
+            else:
+                reply[0] = messages.STOP
+                self._stopped += 1
+            # 32 bytes leave at once (eager); a Send of that size waits for nobody.
+            self._comm.Send(
+                [reply, MPI.INT64_T], dest=instruction.worker, tag=messages.TAG_TO_WORKER
+            )
+
+    def _drain(self) -> None:
+        if not self._schedule.draining:
+            self._carry_out(self._schedule.handle(Drain()))
+
+    def _exchange_step(self, at_once: bool = False) -> bool:
+        now = time.monotonic()
+        if (
+            self._schedule.has_entries
+            and (at_once or now - self._announced >= self._announce_seconds)
+            and self._exchange.accepts_round
+        ):
+            self._exchange.announce(self._schedule.take_entries(messages.HEADER_ENTRIES))
+            self._announced = now
+        self._flush_log()
+        return self._exchange.progress()
+
+    def _flush_log(self, at_once: bool = False) -> None:
+        if not self._kinds:
+            return
+        now = time.monotonic()
+        if at_once or now - self._log_written >= LOG_WRITE_SECONDS:
+            self._write_log(self._kinds, self._indices)
+            self._kinds, self._indices = [], []
+            self._log_written = now
+
+

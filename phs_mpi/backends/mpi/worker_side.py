@@ -1,0 +1,156 @@
+"""Ranks 1 and up: ask, propose, evaluate, commit, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from mpi4py import MPI
+
+from ...experiment import Table
+from ...log import Log, Outcome, Proposal
+from ...worker import Worker
+from . import messages
+from .exchange import Exchange
+from .waiting import Backoff, wait_until
+
+#: How long a Bayesian set waits for the log length it was promised, in seconds. The entry
+#: it waits for may be stuck behind a rank that is busy in a C extension; then the proposal
+#: uses what is there, and its row says how much that was.
+PROMISE_SECONDS = 1.0
+
+#: Share of the last evaluation's duration that a worker spends on getting its own records
+#: under way before it calls the target again, and the most it may be, in seconds. A target
+#: that holds the GIL would otherwise hold up everybody's log with records that are ready.
+OUTBOX_SHARE = 0.01
+OUTBOX_SECONDS = 5e-3
+
+
+class WorkerLoop:
+    """The loop of a worker rank.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm
+        The schedule communicator.
+    exchange : Exchange
+        Brings the others' results.
+    log : Log
+        Filled by `exchange`.
+    table : Table
+        The parameter sets.
+    worker : Worker
+        Proposes and evaluates.
+    commit : callable or None
+        ``commit(proposal, outcome)`` writes this worker's row; None where h5py has no MPI:
+        then the row travels to rank 0 ahead of DONE.
+    wait_for_all : bool
+        Whether a Bayesian set needs all it was promised, however long that takes.
+    longest_pause : float
+        Longest sleep while idle, in seconds.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Comm,
+        exchange: Exchange,
+        log: Log,
+        table: Table,
+        worker: Worker,
+        commit: Callable[[Proposal, Outcome], None] | None,
+        *,
+        wait_for_all: bool = False,
+        longest_pause: float = 2e-3,
+    ):
+        self._comm = comm
+        self._exchange = exchange
+        self._log = log
+        self._table = table
+        self._worker = worker
+        self._commit = commit
+        self._wait_for_all = wait_for_all
+        self._backoff = Backoff(longest_pause)
+        self._out = messages.message()
+        self._in = messages.message()
+
+    def run(self) -> None:
+        """Work until rank 0 says stop, then see the exchange to its end."""
+        idle_since = time.perf_counter()
+        last_duration = 0.0
+        self._send(messages.READY)
+        while True:
+            kind, index, log_length = self._receive()
+            if kind == messages.WAIT:
+                continue
+            if kind == messages.STOP:
+                break
+            proposal, proposing = self._propose(index, log_length)
+            if not self._exchange.outbox_empty:
+                wait_until(
+                    lambda: self._exchange.outbox_empty,
+                    self._exchange.progress,
+                    self._backoff,
+                    min(OUTBOX_SHARE * last_duration, OUTBOX_SECONDS),
+                )
+            waiting = time.perf_counter() - idle_since - proposing
+            outcome = self._worker.evaluate(proposal)
+            idle_since = time.perf_counter()
+            last_duration = outcome.end - outcome.start
+            outcome.proposing, outcome.waiting = proposing, waiting
+            self._report(proposal, outcome)
+        self._exchange.finish(self._backoff)
+
+    def fail(self, text: str) -> None:
+        """Tell rank 0 that this worker cannot go on."""
+        self._send(messages.FATAL)
+        self._comm.send(text, dest=0, tag=messages.TAG_TEXT)
+
+    # -- inside ------------------------------------------------------------------------
+
+    def _propose(self, index: int, log_length: int) -> tuple[Proposal, float]:
+        if not self._table.bayesian(index):
+            return self._worker.drawn(index), 0.0
+        wait_until(
+            lambda: len(self._log) >= log_length,
+            self._exchange.progress,
+            self._backoff,
+            None if self._wait_for_all else PROMISE_SECONDS,
+        )
+        begun = time.perf_counter()
+        length = log_length if self._wait_for_all else len(self._log)
+        proposal = self._worker.propose(index, self._log, length)
+        proposing = time.perf_counter() - begun
+        self._exchange.put(index, row=self._table.pack(index, proposal.values))
+        self._send(messages.PROPOSED, index)
+        return proposal, proposing
+
+    def _report(self, proposal: Proposal, outcome: Outcome) -> None:
+        if self._commit is not None:
+            # First the disk, then the others: what any rank acts on survives a crash.
+            self._commit(proposal, outcome)
+        else:
+            self._comm.send((proposal, outcome), dest=0, tag=messages.TAG_ROW)
+        self._exchange.put(outcome.index, outcome.result)
+        self._send(messages.DONE, outcome.index)
+
+    def _send(self, kind: int, index: int = 0) -> None:
+        self._out[:2] = kind, index
+        self._comm.Send([self._out, MPI.INT64_T], dest=0, tag=messages.TAG_TO_MASTER)
+
+    def _receive(self) -> tuple[int, int, int]:
+        # Posted and polled: a blocking receive would spin on a core for as long as it waits.
+        request = self._comm.Irecv(
+            [self._in, MPI.INT64_T], source=0, tag=messages.TAG_TO_WORKER
+        )
+        wait_until(request.Test, self._exchange.progress, self._backoff)
+        kind, index, log_length, _ = self._in.tolist()
+        return kind, index, log_length
+
+
+def same_log_everywhere(comm: MPI.Comm, log: Log) -> bool:
+    """Whether all ranks hold the same log (collective)."""
+    mine = np.frombuffer(bytes.fromhex(log.digest()), np.uint8).copy()
+    theirs = mine.copy()
+    comm.Bcast([theirs, MPI.BYTE], root=0)
+    return bool(comm.allreduce(bool((mine == theirs).all()), op=MPI.LAND))

@@ -1,0 +1,157 @@
+"""Send what a target prints, from Python and from C, into files; bounded on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+_WATCH_SECONDS = 0.2
+_libc = None
+
+
+def _flush_c() -> None:
+    """Flush the C library's stdio buffers, so that text lands where it was meant to."""
+    global _libc
+    if _libc is None:
+        _libc = ctypes.CDLL(None)
+    _libc.fflush(None)
+
+
+class Capture:
+    """Redirects file descriptors 1 and 2 of one worker while its target runs.
+
+    The text goes to two spool files which are moved into the evaluation's folder only if
+    something was printed: a silent target costs neither a folder nor a file. The spool is
+    an ordinary file, not a pipe: a target that prints from C while it holds the GIL would
+    wait for ever on a pipe whose reader needs the GIL.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the spool files live; made if need be.
+    worker : int
+        Number of the worker; part of the spool files' names.
+    limit : int
+        Bytes one evaluation may print to each of the two. What goes beyond is cut off
+        about five times a second, so that an endless printer cannot fill the disk.
+    """
+
+    streams = ("stdout", "stderr")
+
+    def __init__(self, folder: Path, worker: int, limit: int):
+        self._folder = folder
+        self._worker = worker
+        self._limit = limit
+        self._paths = [folder / f".worker-{worker}.{name}.txt" for name in self.streams]
+        self._files: list[io.TextIOWrapper] = []
+        self._largest = [0, 0]
+        self._active = threading.Event()
+        self._closed = False
+        self._watcher: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def redirect(self) -> Iterator[None]:
+        """Redirect inside the ``with`` block."""
+        self._open()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        _flush_c()
+        self._largest = [0, 0]
+        saved = [os.dup(1), os.dup(2)]
+        try:
+            for number, file in enumerate(self._files, start=1):
+                os.dup2(file.fileno(), number)
+            self._active.set()
+            with (
+                contextlib.redirect_stdout(self._files[0]),
+                contextlib.redirect_stderr(self._files[1]),
+            ):
+                yield
+        finally:
+            self._active.clear()
+            for file in self._files:
+                # The target may have closed sys.stdout; what it had written is on disk.
+                with contextlib.suppress(ValueError):
+                    file.flush()
+            _flush_c()
+            for number, descriptor in enumerate(saved, start=1):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+
+    def collect(self, folder: Path) -> int:
+        """Move what was printed since :meth:`redirect` into `folder`, if anything.
+
+        Returns
+        -------
+        int
+            Bytes printed to the more talkative of the two streams, where known: text that
+            was cut off meanwhile counts with the size at which it was seen.
+        """
+        sizes = [os.stat(path).st_size for path in self._paths]
+        most = max(*sizes, *self._largest)
+        for name, path, size, number in zip(
+            self.streams, self._paths, sizes, range(len(sizes)), strict=True
+        ):
+            if size:
+                folder.mkdir(parents=True, exist_ok=True)
+                os.truncate(path, min(size, self._limit))
+                os.replace(path, folder / f"{name}.txt")
+                with contextlib.suppress(ValueError):
+                    self._files[number].close()
+                self._files[number] = self._spool(path)
+            elif self._files[number].closed:
+                self._files[number] = self._spool(path)
+        return most
+
+    def close(self) -> None:
+        """Stop watching and remove the spool files."""
+        self._closed = True
+        self._active.set()
+        if self._watcher is not None:
+            self._watcher.join()
+        for file, path in zip(self._files, self._paths, strict=False):
+            file.close()
+            path.unlink(missing_ok=True)
+        if self._files:
+            # Fails where another worker still has files there, or evaluations left some.
+            with contextlib.suppress(OSError):
+                self._folder.rmdir()
+        self._files = []
+
+    def _open(self) -> None:
+        if self._files:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._files = [self._spool(path) for path in self._paths]
+        self._watcher = threading.Thread(target=self._watch, daemon=True, name="phs-output")
+        self._watcher.start()
+
+    @staticmethod
+    def _spool(path: Path) -> io.TextIOWrapper:
+        # Appending, so that cutting the file off under a writer leaves no hole in it.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+        return io.TextIOWrapper(
+            open(descriptor, "wb", buffering=0),
+            encoding="utf-8",
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+
+    def _watch(self) -> None:
+        while True:
+            self._active.wait()
+            if self._closed:
+                return
+            for number, path in enumerate(self._paths):
+                with contextlib.suppress(FileNotFoundError):
+                    size = os.stat(path).st_size
+                    if size > self._limit:
+                        self._largest[number] += size
+                        os.truncate(path, self._limit)
+            threading.Event().wait(_WATCH_SECONDS)

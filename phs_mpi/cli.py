@@ -1,0 +1,274 @@
+"""Commands: an error becomes one line and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from . import __version__
+from .backends import base
+from .errors import BackendError, PhsError
+
+_DESCRIPTION = """\
+Parallel hyperparameter search with MPI.
+
+    mpirun -n 4 python -m phs_mpi experiment.py     run a search (the verb 'run' is optional)
+    python -m phs_mpi status experiment.h5          how far it is, from any machine
+    python -m phs_mpi plot experiment.h5            figures
+"""
+
+_STATUSES = """\
+exit status of a run:
+  0   every parameter set is evaluated (failed evaluations are counted, not fatal)
+  1   every evaluation failed
+  2   bad input: one line says what is wrong and how to mend it
+  3   stopped before the end; the same command goes on
+  70  a rank broke down; the same command goes on
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser of which only the first rank speaks."""
+
+    def error(self, message: str) -> NoReturn:
+        if base.launched_rank() == 0:
+            super().error(message)
+        sys.exit(2)
+
+    def print_help(self, file=None) -> None:
+        if base.launched_rank() == 0:
+            super().print_help(file)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    top = _Parser(
+        prog="phs_mpi",
+        description=_DESCRIPTION,
+        epilog=_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"phs_mpi {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="command", required=True)
+
+    def command(name: str, function, text: str, **options) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,
+        )
+        made.set_defaults(function=function)
+        return made
+
+    run = command("run", _run, "evaluate the parameter sets of an experiment", epilog=_STATUSES)
+    run.add_argument("experiment", type=Path, help="the file that defines the experiment")
+    run.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="results file (default: the experiment's name with .h5, in the current folder)",
+    )
+    run.add_argument(
+        "-b",
+        "--backend",
+        default="auto",
+        choices=["auto", *base.LOADERS],
+        help="what runs the evaluations (default: mpi when started by mpirun or srun with more "
+        "than one rank, else serial)",
+    )
+    run.add_argument("--seed", type=_seed, help="overrides the experiment's seed")
+    run.add_argument(
+        "--retry-failed", action="store_true", help="evaluate failed parameter sets once more"
+    )
+    run.add_argument(
+        "-q", "--quiet", action="store_true", help="no progress, no summary; only problems"
+    )
+    run.add_argument(
+        "--rank-0-writes",
+        action="store_true",
+        help="let rank 0 write the results of all workers, for file systems on which parallel "
+        "writes are not safe",
+    )
+    run.add_argument(
+        "--no-store", action="store_true", help="keep no results (to measure overhead)"
+    )
+    run.add_argument(
+        "--check-log",
+        action="store_true",
+        help="at the end compare the log of all ranks (to find defects)",
+    )
+
+    table = command("table", _table, "print the parameter sets without running them")
+    table.add_argument("experiment", type=Path, help="the file that defines the experiment")
+    table.add_argument("--csv", type=Path, metavar="FILE", help="write them as CSV ('-': print)")
+    table.add_argument("--seed", type=_seed, help="overrides the experiment's seed")
+    table.add_argument("--rows", type=int, default=50, help="rows to print at most (default 50)")
+
+    status = command("status", _status, "tell how far a run is, also while it runs")
+    status.add_argument("file", type=Path, help="the results file")
+    status.add_argument(
+        "-w",
+        "--watch",
+        type=float,
+        nargs="?",
+        const=2.0,
+        metavar="SECONDS",
+        help="again every so many seconds (default 2) until all is evaluated",
+    )
+
+    best = command("best", _best, "print the best parameter set as Python")
+    best.add_argument("file", type=Path, help="the results file")
+
+    plot = command("plot", _plot, "draw figures from a results file")
+    plot.add_argument("file", type=Path, help="the results file")
+    plot.add_argument("kind", nargs="*", help="which figures (default: all that apply)")
+    plot.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where to (default: beside the results file)"
+    )
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Default: the command line.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    grammar = parser()
+    options = grammar.parse_args(with_verb(given))
+    try:
+        return options.function(options)
+    except PhsError as error:
+        if base.launched_rank() == 0:
+            print(f"phs_mpi: error: {error}", file=sys.stderr, flush=True)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("phs_mpi: interrupted; the same command goes on", file=sys.stderr, flush=True)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing is wrong, and Python must not complain
+        # again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def with_verb(arguments: list[str]) -> list[str]:
+    """Put in the verb ``run`` where the first word is a file or an option of a run."""
+    verbs = {"run", "table", "status", "best", "plot"}
+    top = {"-h", "--help", "--version"}
+    if not arguments or arguments[0] in verbs | top:
+        return arguments
+    return ["run", *arguments]
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"{seed} is negative")
+    return seed
+
+
+# -- commands -----------------------------------------------------------------------------
+
+
+def choose_backend(name: str) -> str:
+    """The backend that ``auto`` stands for here; any other name is checked against the launcher.
+
+    Raises
+    ------
+    BackendError
+        If a launcher started several ranks for a backend that is one process.
+    """
+    launched = base.launched_size() or 1
+    if name == "auto":
+        return "mpi" if launched > 1 else "serial"
+    if name != "mpi" and launched > 1:
+        raise BackendError(
+            f"{launched} ranks were launched for the backend {name!r}, which is one process",
+            value=name,
+            remedy="leave out mpirun or srun, or take --backend mpi",
+        )
+    return name
+
+
+def _run(options: argparse.Namespace) -> int:
+    name = choose_backend(options.backend)
+    return base.load(name)(
+        options.experiment,
+        base.Options(
+            output=options.output,
+            seed=options.seed,
+            quiet=options.quiet,
+            retry_failed=options.retry_failed,
+            check_log=options.check_log,
+            store=not options.no_store,
+            rank_0_writes=options.rank_0_writes,
+        ),
+    )
+
+
+def _table(options: argparse.Namespace) -> int:
+    from .loading import load_experiment
+
+    table = load_experiment(options.experiment, options.seed).table()
+    if options.csv is None:
+        print(table.render(options.rows))
+    elif str(options.csv) == "-":
+        table.to_csv(sys.stdout)
+    else:
+        try:
+            with open(options.csv, "w", newline="", encoding="utf-8") as stream:
+                table.to_csv(stream)
+        except OSError as error:
+            raise PhsError(f"cannot write {options.csv}: {error.strerror}") from error
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from .analysis import status_text
+    from .store import read
+
+    while True:
+        snapshot = read(options.file)
+        text = status_text(snapshot)
+        if options.watch is None:
+            print(text)
+            return 0
+        if sys.stdout.isatty():
+            print("\033[H\033[J", end="")
+        print(text, flush=True)
+        if snapshot.complete:
+            return 0
+        time.sleep(max(options.watch, 0.1))
+
+
+def _best(options: argparse.Namespace) -> int:
+    from .analysis import best_text
+    from .store import read
+
+    print(best_text(read(options.file)))
+    return 0
+
+
+def _plot(options: argparse.Namespace) -> int:
+    from .plotting import save_figures
+    from .store import read
+
+    for path in save_figures(read(options.file), options.kind, options.out):
+        print(path)
+    return 0

@@ -1,0 +1,429 @@
+"""One call of the target on one parameter set: both styles, capture, judging the result."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import inspect
+import math
+import numbers
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .capture import Capture
+from .errors import DefinitionError
+from .log import Outcome, Proposal, Status
+
+KEYWORDS = "keywords"
+ONE_ARGUMENT = "one-argument"
+
+_PURPOSE_EVALUATION = 2
+
+
+class UnusableResult(ValueError):
+    """The target returned something that is no result."""
+
+
+class ExpressionFailed(Exception):
+    """The expression of an ``expr`` parameter raised."""
+
+
+class Context:
+    """What an evaluation may ask about itself, through :func:`current`.
+
+    Attributes
+    ----------
+    index : int
+        The parameter set.
+    seed : int
+        A seed of its own (0 to 2**63 - 1), the same in every run of the experiment.
+    worker : int
+        Number of the worker (its rank under MPI).
+    values : dict of str to object
+        The parameter set.
+    """
+
+    def __init__(self, index: int, worker: int, values: dict, folder: Path, experiment_seed: int):
+        self.index = index
+        self.worker = worker
+        self.values = values
+        self._folder = folder
+        self._experiment_seed = experiment_seed
+
+    @property
+    def folder(self) -> Path:
+        """This evaluation's own folder, made when first asked for."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder
+
+    @property
+    def seed(self) -> int:
+        entropy = [self._experiment_seed, _PURPOSE_EVALUATION, self.index]
+        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+_current: Context | None = None
+
+
+def current() -> Context:
+    """The evaluation that is running in this process.
+
+    Returns
+    -------
+    Context
+        Its ``index``, ``folder``, ``seed``, ``worker`` and ``values``.
+
+    Raises
+    ------
+    RuntimeError
+        If called outside an evaluation.
+    """
+    if _current is None:
+        raise RuntimeError("phs_mpi.current() was called while no evaluation is running")
+    return _current
+
+
+def target_style(target: Callable, names: Sequence[str]) -> str:
+    """How the target wants its parameters.
+
+    Parameters
+    ----------
+    target : callable
+        The user's function.
+    names : sequence of str
+        Names of the experiment's parameters.
+
+    Returns
+    -------
+    str
+        ``"keywords"``: called as ``target(x=..., y=...)``; ``"one-argument"``: called with
+        one dictionary whose ``"hyperpar"`` is code that sets the parameters.
+
+    Raises
+    ------
+    DefinitionError
+        If it is not callable, or its signature fits neither.
+    """
+    if not callable(target):
+        raise DefinitionError(
+            f"the target {target!r} is not callable",
+            value=target,
+            remedy="give Experiment a function as its first argument",
+        )
+    label = getattr(target, "__name__", type(target).__name__)
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):
+        return KEYWORDS  # some builtins do not tell; their own error will
+    try:
+        signature.bind(**dict.fromkeys(names))
+        return KEYWORDS
+    except TypeError as error:
+        reason = str(error)
+    required = [
+        p
+        for p in signature.parameters.values()
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if len(required) == 1 and required[0].kind is not inspect.Parameter.KEYWORD_ONLY:
+        if required[0].name not in names:
+            return ONE_ARGUMENT
+    raise DefinitionError(
+        f"the target {label}{signature} cannot be called with the parameters "
+        f"({', '.join(names)}): {reason}",
+        value=target,
+        remedy=f"define it as def {label}({', '.join(names)}), or as def {label}(parameter) "
+        'with exec(parameter["hyperpar"], globals(), globals()) in it',
+    )
+
+
+def literal(value: Any) -> str:
+    """Python code that gives `value` back, type included.
+
+    >>> literal(0.5), literal(float("inf")), literal("a")
+    ('0.5', "float('inf')", "'a'")
+    """
+    if isinstance(value, np.generic):
+        if value.dtype.kind == "V":
+            code = f"np.array({value.item()!r}, np.dtype({value.dtype.descr!r}))[()]"
+        elif value.dtype.kind in "mM":
+            unit = np.datetime_data(value.dtype)[0]
+            inner = repr(str(value)) if value.dtype.kind == "M" else int(value.astype(np.int64))
+            code = f"np.{type(value).__name__}({inner!s}, {unit!r})"
+        elif value.dtype.kind in "US":
+            code = f"np.{type(value).__name__}({value.item()!r})"
+        elif value.dtype == np.longdouble or value.dtype == np.clongdouble:
+            code = f"np.{type(value).__name__}({str(value)!r})"
+        else:
+            code = f"np.{type(value).__name__}({literal(value.item())})"
+        return code.replace("np.", "__import__('numpy').", 1).replace(
+            ", np.dtype(", ", __import__('numpy').dtype("
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float('{value}')"
+    return repr(value)
+
+
+def hyperpar(values: Mapping[str, Any], expressions: frozenset[str] = frozenset()) -> str:
+    """The parameter set as code, one assignment a line, for the one-argument style.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+        The parameter set in declared order.
+    expressions : frozenset of str
+        Names of the parameters whose value is the text of an expression.
+    """
+    return "".join(
+        f"{name} = {value if name in expressions else literal(value)}\n"
+        for name, value in values.items()
+    )
+
+
+def judge(returned: Any, metric_names: Sequence[str] = ()) -> tuple[float, dict[str, float]]:
+    """Turn what the target returned into a result and metrics.
+
+    Returns
+    -------
+    result : float
+        Finite.
+    metrics : dict of str to float
+
+    Raises
+    ------
+    UnusableResult
+        With the reason, if it is not a finite number, or a dict with one as ``"result"``.
+    """
+    metrics: dict[str, float] = {}
+    if isinstance(returned, Mapping):
+        if "result" not in returned:
+            keys = ", ".join(map(repr, returned)) or "nothing"
+            raise UnusableResult(f"the target returned a dict without 'result' (it has {keys})")
+        for name, value in returned.items():
+            if name != "result":
+                metrics[str(name)] = _number(value, f"metric {name!r}")
+        missing = [name for name in metric_names if name not in metrics]
+        if missing:
+            raise UnusableResult(f"the target returned no metric {', '.join(map(repr, missing))}")
+        returned = returned["result"]
+    elif metric_names:
+        raise UnusableResult(
+            "the target returned no metrics; return a dict with 'result' and "
+            + ", ".join(map(repr, metric_names))
+        )
+    result = _number(returned, "the target's result")
+    if not math.isfinite(result):
+        raise UnusableResult(f"the target returned {result}")
+    return result, metrics
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_):
+        return float(value)
+    shape = getattr(value, "shape", None)
+    if shape == () and hasattr(value, "item"):  # a 0-dimensional array or tensor
+        item = value.item()
+        if isinstance(item, numbers.Real) and not isinstance(item, bool):
+            return float(item)
+    described = "None" if value is None else f"a {type(value).__name__}"
+    if shape:
+        described += f" of shape {tuple(shape)}"
+    elif isinstance(value, str | bool):
+        described += f" ({value!r:.40})"
+    raise UnusableResult(f"{what} is {described}, not a number")
+
+
+class Evaluator:
+    """Calls the target and turns whatever happens into an :class:`~phs_mpi.log.Outcome`.
+
+    Parameters
+    ----------
+    target : callable
+        The user's function.
+    names : sequence of str
+        Parameters in declared order.
+    expressions : iterable of str
+        Those of them whose values are texts of Python expressions.
+    folder : Path
+        Parent of the evaluations' folders.
+    worker : int
+        Number of this worker.
+    host : str
+        Name of this machine.
+    seed : int
+        The experiment's seed.
+    metrics : sequence of str
+        Names of the metrics that the target must return.
+    capture : bool
+        Whether stdout and stderr go to files in the evaluation's folder.
+    output_limit : int
+        Bytes that one evaluation may print to either of them; with `capture` only.
+    """
+
+    def __init__(
+        self,
+        target: Callable,
+        names: Sequence[str],
+        *,
+        expressions: Sequence[str] = (),
+        folder: Path,
+        worker: int = 0,
+        host: str = "",
+        seed: int = 0,
+        metrics: Sequence[str] = (),
+        capture: bool = True,
+        output_limit: int = 64 << 20,
+    ):
+        self._target = target
+        self._style = target_style(target, names)
+        self._expressions = frozenset(expressions)
+        self._folder = folder
+        self._worker = worker
+        self._host = host
+        self._seed = seed
+        self._metrics = tuple(metrics)
+        self._limit = output_limit
+        self._capture = Capture(folder, worker, output_limit) if capture else None
+        self._compiled: dict[str, Any] = {}
+
+    def __call__(self, proposal: Proposal) -> Outcome:
+        """Evaluate one parameter set; returns whatever the target does."""
+        folder = self._folder / f"{proposal.index:06d}"
+        context = Context(
+            proposal.index, self._worker, dict(proposal.values), folder, self._seed
+        )
+        outcome = Outcome(
+            proposal.index, Status.FAILED, worker=self._worker, host=self._host
+        )
+        capture = self._capture.redirect() if self._capture else contextlib.nullcontext()
+        with capture:
+            outcome.start = time.time()
+            begun = time.perf_counter()
+            try:
+                returned = self._call(context)
+                outcome.result, outcome.metrics = judge(returned, self._metrics)
+                outcome.status = Status.DONE
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # whatever a target throws is its failure, not ours
+                outcome.error = _reason(error)
+                if not isinstance(error, UnusableResult):
+                    outcome.traceback = _traceback(error)
+            # The clock that is shared between hosts may be set back; durations may not.
+            outcome.end = outcome.start + (time.perf_counter() - begun)
+        if self._capture:
+            printed = self._capture.collect(folder)
+            if printed > self._limit:
+                outcome.status = Status.FAILED
+                outcome.result = math.nan
+                outcome.error = (
+                    f"printed more than {self._limit:,} bytes (output_limit); the beginning is kept"
+                )
+        return outcome
+
+    def close(self) -> None:
+        """Remove the capture's temporary files."""
+        if self._capture:
+            self._capture.close()
+
+    def _call(self, context: Context) -> Any:
+        global _current
+        before = _current
+        _current = context
+        try:
+            if self._style == KEYWORDS:
+                values = self._evaluated(context) if self._expressions else context.values
+                return self._target(**values)
+            code = hyperpar(context.values, self._expressions)
+            argument = {
+                "hyperpar": code,
+                "worker_save_path": str(context.folder),
+                "index": context.index,
+                "seed": context.seed,
+            }
+            with _names_restored(self._namespace(), code):
+                return self._target(argument)
+        finally:
+            _current = before
+
+    def _namespace(self) -> dict[str, Any]:
+        function = inspect.unwrap(self._target)
+        function = getattr(function, "func", function)  # functools.partial
+        function = getattr(function, "__func__", function)  # bound method
+        namespace = getattr(function, "__globals__", None)
+        if namespace is None:
+            call = getattr(type(function), "__call__", None)
+            namespace = getattr(call, "__globals__", {})
+        return namespace
+
+    def _evaluated(self, context: Context) -> dict[str, Any]:
+        """Values with expressions evaluated in declared order."""
+        # One dict for globals and locals: a comprehension inside an expression sees only
+        # globals. A copy, so that nothing leaks into the user's module.
+        scope = dict(self._namespace())
+        scope.setdefault("__builtins__", builtins)
+        values: dict[str, Any] = {}
+        for name, value in context.values.items():
+            if name in self._expressions:
+                code = self._compiled.get(value)
+                if code is None:
+                    code = compile(value.strip(), f"<expr of {name}>", "eval")
+                    self._compiled[value] = code
+                try:
+                    value = eval(code, scope)
+                except Exception as error:
+                    raise ExpressionFailed(
+                        f"the expr {name} = {value} raised {type(error).__name__}: {error}"
+                    ) from error
+            scope[name] = values[name] = value
+        context.values = values
+        return values
+
+
+_ABSENT = object()
+
+
+@contextlib.contextmanager
+def _names_restored(namespace: dict[str, Any], code: str) -> Iterator[None]:
+    """Undo what ``exec(code, namespace, namespace)`` set, once the evaluation is over.
+
+    Only names that the code assigns: a module that keeps its own state between evaluations
+    (a loaded data set, say) must find it again.
+    """
+    names = {
+        node.id
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    before = {name: namespace.get(name, _ABSENT) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is _ABSENT:
+                namespace.pop(name, None)
+            else:
+                namespace[name] = value
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"the target called sys.exit({'' if error.code is None else repr(error.code)})"
+    if isinstance(error, UnusableResult | ExpressionFailed):
+        return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback without the frames of this module above the user's."""
+    begin = error.__traceback__
+    while begin is not None and begin.tb_frame.f_code.co_filename == __file__:
+        begin = begin.tb_next
+    return "".join(traceback.format_exception(type(error), error, begin))

@@ -1,0 +1,219 @@
+"""The totally ordered list of proposals and outcomes that all workers share."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+
+class Source(IntEnum):
+    """Where the values of a parameter set came from."""
+
+    EXPLICIT = 0
+    GRID = 1
+    RANDOM = 2
+    CHOICE = 3
+    SOBOL = 4
+    BAYESIAN = 5
+
+
+class Status(IntEnum):
+    """State of one evaluation, as stored in the results file."""
+
+    EMPTY = 0
+    RUNNING = 1
+    DONE = 2
+    FAILED = 3
+    TIMED_OUT = 4
+
+
+@dataclass(slots=True)
+class Proposal:
+    """The values of one parameter set, and what they rest on.
+
+    Attributes
+    ----------
+    index : int
+        The parameter set.
+    values : dict of str to object
+        Value of each parameter in declared order; text for a parameter of type ``expr``.
+    source : Source
+        How the values came about.
+    log_length : int
+        Length of the log prefix the proposal is a function of; 0 where it used none.
+    mean, std : float
+        The surrogate's prediction of the result, in units of the result; NaN without one.
+    acquisition : float
+        Value of the acquisition function at the proposed point; NaN without one.
+    """
+
+    index: int
+    values: dict[str, Any]
+    source: Source
+    log_length: int = 0
+    mean: float = math.nan
+    std: float = math.nan
+    acquisition: float = math.nan
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one evaluation.
+
+    Attributes
+    ----------
+    index : int
+        The parameter set.
+    status : Status
+        DONE, FAILED or TIMED_OUT.
+    result : float
+        What the target returned; NaN unless DONE.
+    metrics : dict of str to float
+        Further named figures the target returned.
+    error : str
+        One line: the reason of a failure, else empty.
+    traceback : str
+        The target's traceback, if it raised.
+    start, end : float
+        Seconds since 1970-01-01 UTC, around the call of the target.
+    proposing, waiting : float
+        Seconds this worker spent on the proposal, and idle, before this evaluation.
+    worker : int
+        Number of the worker (its rank under MPI).
+    host : str
+        Name of the worker's machine.
+    """
+
+    index: int
+    status: Status
+    result: float = math.nan
+    metrics: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    traceback: str = ""
+    start: float = 0.0
+    end: float = 0.0
+    proposing: float = 0.0
+    waiting: float = 0.0
+    worker: int = 0
+    host: str = ""
+
+
+class EntryKind(IntEnum):
+    """What a log entry says about its parameter set."""
+
+    STARTED = 1  # its values are fixed and it is being evaluated: pending
+    COMPLETED = 2  # its row is on disk, done or failed
+    LOST = 3  # its worker is gone, or its row is void: as if never started
+
+
+class LogEntry(NamedTuple):
+    """One entry of the shared log.
+
+    Attributes
+    ----------
+    kind : EntryKind
+        What happened.
+    index : int
+        The parameter set.
+    worker : int
+        The worker it happened on.
+    result : float
+        COMPLETED only: the result, NaN if the evaluation failed.
+    row : object
+        STARTED, and COMPLETED after a resume: the values of a Bayesian set, packed as
+        ``Table.pack`` does; None where the table itself has all values.
+    """
+
+    kind: EntryKind
+    index: int
+    worker: int = 0
+    result: float = math.nan
+    row: Any = None
+
+
+class Log:
+    """Append-only list of entries, in the same order on every rank.
+
+    One thread appends while another reads: a reader takes a length first and then only
+    looks at entries below it, which never change.
+    """
+
+    def __init__(self, entries: Iterable[LogEntry] = ()):
+        self._entries = list(entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def append(self, entry: LogEntry) -> None:
+        """Add one entry at the end."""
+        self._entries.append(entry)
+
+    def entries(self, start: int = 0, stop: int | None = None) -> list[LogEntry]:
+        """Entries ``start`` to ``stop`` (default: all there are now)."""
+        return self._entries[start:stop]
+
+    def digest(self, length: int | None = None) -> str:
+        """A hash over the first `length` entries, to compare the logs of two ranks."""
+        digest = hashlib.sha256()
+        for entry in self._entries[:length]:
+            row = b"" if entry.row is None else bytes(entry.row.tobytes())
+            digest.update(
+                struct.pack("<bqqd", entry.kind, entry.index, entry.worker, entry.result)
+            )
+            digest.update(row)
+        return digest.hexdigest()
+
+
+class LogReader:
+    """What a growing prefix of a log says: which sets are evaluated, which are pending.
+
+    Parameters
+    ----------
+    log : Log
+        The log to follow.
+
+    Attributes
+    ----------
+    length : int
+        Length of the prefix read so far.
+    completed : dict of int to float
+        Result of each completed set (NaN: failed), in log order.
+    pending : dict of int to None
+        Sets started and not completed, in log order.
+    rows : dict of int to object
+        Packed values of the Bayesian sets in `completed` or `pending`.
+    """
+
+    def __init__(self, log: Log):
+        self._log = log
+        self.length = 0
+        self.completed: dict[int, float] = {}
+        self.pending: dict[int, None] = {}
+        self.rows: dict[int, Any] = {}
+
+    def advance(self, length: int) -> None:
+        """Read on to a prefix of `length` entries; shorter than now is an error."""
+        if length < self.length or length > len(self._log):
+            raise ValueError(
+                f"cannot go from log length {self.length} to {length} of {len(self._log)}"
+            )
+        for entry in self._log.entries(self.length, length):
+            index = entry.index
+            if entry.row is not None:
+                self.rows[index] = entry.row
+            if entry.kind == EntryKind.STARTED:
+                self.completed.pop(index, None)
+                self.pending[index] = None
+            elif entry.kind == EntryKind.COMPLETED:
+                self.pending.pop(index, None)
+                self.completed[index] = entry.result
+            else:
+                self.pending.pop(index, None)
+                self.completed.pop(index, None)
+                self.rows.pop(index, None)
+        self.length = length

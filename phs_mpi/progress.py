@@ -1,0 +1,150 @@
+"""How far a run is: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from typing import TextIO
+
+_LINE_SECONDS = 10.0
+
+
+def on_terminal(stream: TextIO) -> bool:
+    """Whether `stream` ends on a terminal, also through a local ``mpirun``.
+
+    mpirun gives its ranks pipes and copies them to its own streams; whether those are a
+    terminal can be seen from its file descriptor.
+    """
+    if stream.isatty():
+        return True
+    if "OMPI_COMM_WORLD_RANK" not in os.environ and "PMI_RANK" not in os.environ:
+        return False
+    try:
+        return os.readlink(f"/proc/{os.getppid()}/fd/2").startswith(("/dev/pts/", "/dev/tty"))
+    except OSError:  # not Linux, or not our process: then plain lines
+        return False
+
+
+class Progress:
+    """Counts completions and shows them.
+
+    Parameters
+    ----------
+    total : int
+        Parameter sets of the experiment.
+    quiet : bool
+        Show nothing (messages of :meth:`say` still appear).
+    maximize : bool
+        Whether the best result is the highest.
+    stream : file, optional
+        Default: standard error.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        *,
+        quiet: bool = False,
+        maximize: bool = False,
+        stream: TextIO | None = None,
+    ):
+        # The target's output may be redirected while the bar moves: keep a stream of our own.
+        self._stream = stream or os.fdopen(os.dup(2), "w", buffering=1)
+        self._owned = stream is None
+        self._total = total
+        self._quiet = quiet
+        self._sign = -1.0 if maximize else 1.0
+        self._bar = None
+        self._begun = self._last_line = time.monotonic()
+        self._first = self._last = 0.0  # when this run's first and latest completion came
+        self._initial = 0
+        self._results: dict[int, float] = {}
+        self.best = math.nan
+        self.best_index = -1
+        self.succeeded = 0
+
+    @property
+    def finished(self) -> int:
+        """Sets evaluated so far, in this run or an earlier one."""
+        return len(self._results)
+
+    @property
+    def rate(self) -> float:
+        """Completions per second, from this run's first to its latest; NaN below two."""
+        count = self.finished - self._initial
+        span = self._last - self._first
+        return (count - 1) / span if count > 1 and span > 0 else math.nan
+
+    def resume(self, index: int, result: float) -> None:
+        """Count a set that an earlier run evaluated."""
+        self._count(index, result)
+        self._initial = len(self._results)
+
+    def completed(self, index: int, result: float) -> None:
+        """Count a set that this run evaluated, and show it."""
+        self._count(index, result)
+        self._last = time.monotonic()
+        self._first = self._first or self._last
+        if self._quiet:
+            return
+        if self._bar is None and on_terminal(self._stream):
+            self._bar = self._new_bar()
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._state(), refresh=False)
+            self._bar.update(len(self._results) - self._bar.n)
+            return
+        now = self._last
+        if now - self._last_line >= _LINE_SECONDS or self.finished == self._total:
+            self._last_line = now
+            print(
+                f"phs_mpi: {self.finished}/{self._total} evaluated, {self._state()}, "
+                f"{now - self._begun:.0f} s",
+                file=self._stream,
+            )
+
+    def say(self, text: str) -> None:
+        """Print one line, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.write(f"phs_mpi: {text}", file=self._stream)
+        else:
+            print(f"phs_mpi: {text}", file=self._stream if not self._stream.closed else sys.stderr)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        self._stream.flush()
+
+    def _count(self, index: int, result: float) -> None:
+        before = self._results.get(index)
+        self._results[index] = result
+        if before is not None and not math.isnan(before):
+            self.succeeded -= 1
+        if math.isnan(result):
+            return
+        self.succeeded += 1
+        if math.isnan(self.best) or self._sign * result < self._sign * self.best:
+            self.best, self.best_index = result, index
+
+    def _state(self) -> str:
+        failed = self.finished - self.succeeded
+        if self.best_index < 0:
+            best = "no result yet"
+        else:
+            best = f"best {self.best:.6g} (set {self.best_index})"
+        return best + (f", {failed} failed" if failed else "")
+
+    def _new_bar(self):
+        from tqdm import tqdm
+
+        return tqdm(
+            total=self._total,
+            initial=self._initial,
+            file=self._stream,
+            unit="set",
+            dynamic_ncols=True,
+            mininterval=0.2,
+        )

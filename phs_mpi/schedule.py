@@ -1,0 +1,283 @@
+"""Dynamic self-scheduling as a state machine: events in, instructions out.
+
+Pure: no message is sent here and nothing is waited for. The MPI master and the loop of the
+client-driven backends feed the events that happened to :meth:`Schedule.handle` and carry out
+the instructions that come back, so that the decision exists once.
+
+=========  ==============================================================================
+event      meaning
+=========  ==============================================================================
+Ready      a worker asks for its first parameter set
+Proposed   a worker announces the values it chose for its Bayesian set
+Finished   a worker has committed the row of an evaluation (done or failed), and is free
+Lost       a worker is gone; what it ran must be run again
+Drain      hand out nothing more; running evaluations may finish
+=========  ==============================================================================
+
+===========  ============================================================================
+instruction  meaning
+===========  ============================================================================
+Start        evaluate ``index`` on ``worker``; the log has ``log_length`` entries by now
+Wait         nothing can start now; a later Start or Stop follows unasked
+Stop         the worker has nothing more to do
+===========  ============================================================================
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from .log import EntryKind, LogEntry
+
+
+class Ready(NamedTuple):
+    """A worker asks for its first parameter set."""
+
+    worker: int
+
+
+class Proposed(NamedTuple):
+    """A worker announces the values it chose for its Bayesian set."""
+
+    worker: int
+    index: int
+
+
+class Finished(NamedTuple):
+    """A worker has committed the row of an evaluation, and is free."""
+
+    worker: int
+    index: int
+
+
+class Lost(NamedTuple):
+    """A worker is gone."""
+
+    worker: int
+
+
+class Drain(NamedTuple):
+    """Hand out nothing more."""
+
+
+class Start(NamedTuple):
+    """Evaluate a parameter set on a worker."""
+
+    worker: int
+    index: int
+    log_length: int
+
+
+class Wait(NamedTuple):
+    """Nothing can start on this worker now."""
+
+    worker: int
+
+
+class Stop(NamedTuple):
+    """The worker has nothing more to do."""
+
+    worker: int
+
+
+Event = Ready | Proposed | Finished | Lost | Drain
+Instruction = Start | Wait | Stop
+
+
+class InvalidEvent(Exception):
+    """An event that cannot have happened: a defect in a backend, never the user's fault."""
+
+
+class Schedule:
+    """Who evaluates which parameter set next, and in which order things enter the log.
+
+    Parameters
+    ----------
+    missing : iterable of int
+        Indices still to be evaluated.
+    total : int
+        Number of parameter sets of the experiment; those not in `missing` are finished.
+    is_bayesian : callable
+        ``is_bayesian(index) -> bool``.
+    wait_for_all : bool
+        Whether a Bayesian set waits until all lower indices have finished.
+    log_length : int
+        Length of the log replayed from an earlier run.
+
+    Notes
+    -----
+    At any time each index is in exactly one of three states: to do, running on one worker,
+    or finished. :meth:`check` verifies it; tests call it after every event.
+    """
+
+    def __init__(
+        self,
+        missing: Iterable[int],
+        total: int,
+        is_bayesian: Callable[[int], bool],
+        *,
+        wait_for_all: bool = False,
+        log_length: int = 0,
+    ):
+        self.total = total
+        self.log_length = log_length
+        self.draining = False
+        self.running: dict[int, int] = {}  # worker -> index
+        self.waiting: list[int] = []  # workers told to Wait, longest first
+        self._is_bayesian = is_bayesian
+        self._wait_for_all = wait_for_all
+        self._announced: set[int] = set()  # running indices whose start is in the log
+        self._finished = bytearray(b"\x01") * total
+        self._n_finished = total
+        self._drawn: list[int] = []
+        self._bayesian: list[int] = []
+        for index in sorted(missing):
+            self._finished[index] = 0
+            self._n_finished -= 1
+            (self._bayesian if is_bayesian(index) else self._drawn).append(index)
+        self._lowest_unfinished = 0
+        self._entries: list[LogEntry] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether every parameter set has finished."""
+        return self._n_finished == self.total
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing runs and nothing more will be started."""
+        return not self.running and (self.draining or self.complete)
+
+    def take_entries(self, at_most: int | None = None) -> list[LogEntry]:
+        """Log entries whose order is fixed but which nobody has been told yet.
+
+        They stay counted in ``log_length``; the caller must broadcast them in this order.
+        """
+        if at_most is None or len(self._entries) <= at_most:
+            taken, self._entries = self._entries, []
+        else:
+            taken, self._entries = self._entries[:at_most], self._entries[at_most:]
+        return taken
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether :meth:`take_entries` would return anything."""
+        return bool(self._entries)
+
+    def handle(self, event: Event) -> list[Instruction]:
+        """Take in one event.
+
+        Returns
+        -------
+        list of Start, Wait or Stop
+            To be carried out in order.
+
+        Raises
+        ------
+        InvalidEvent
+            If the event contradicts the state.
+        """
+        if isinstance(event, Finished):
+            self._finish(event)
+            return self._next_for(event.worker) + self._wake()
+        if isinstance(event, Proposed):
+            if self.running.get(event.worker) != event.index or event.index in self._announced:
+                raise InvalidEvent(f"{event} in state {self._describe()}")
+            self._announce(event.worker, event.index)
+            return []
+        if isinstance(event, Ready):
+            if event.worker in self.running or event.worker in self.waiting:
+                raise InvalidEvent(f"{event} in state {self._describe()}")
+            return self._next_for(event.worker)
+        if isinstance(event, Lost):
+            return self._lose(event.worker)
+        self.draining = True
+        return self._wake()
+
+    def check(self) -> None:
+        """Raise AssertionError unless each index is in exactly one state."""
+        to_do = sorted(self._drawn + self._bayesian)
+        running = sorted(self.running.values())
+        finished = [i for i in range(self.total) if self._finished[i]]
+        if sorted(to_do + running + finished) != list(range(self.total)):
+            raise AssertionError(f"an index is in no state or in two: {self._describe()}")
+        if self._n_finished != len(finished):
+            raise AssertionError(f"{self._n_finished} counted, {len(finished)} finished")
+        if set(self.waiting) & set(self.running):
+            raise AssertionError(f"a worker waits and runs: {self._describe()}")
+
+    # -- transitions -------------------------------------------------------------------
+
+    def _finish(self, event: Finished) -> None:
+        worker, index = event
+        if self.running.get(worker) != index:
+            raise InvalidEvent(f"{event} in state {self._describe()}")
+        del self.running[worker]
+        self._announced.discard(index)
+        self._finished[index] = 1
+        self._n_finished += 1
+        self._order(EntryKind.COMPLETED, index, worker)
+
+    def _lose(self, worker: int) -> list[Instruction]:
+        if worker in self.waiting:
+            self.waiting.remove(worker)
+        index = self.running.pop(worker, None)
+        if index is not None:
+            if index in self._announced:
+                self._announced.discard(index)
+                self._order(EntryKind.LOST, index, worker)
+            heapq.heappush(self._bayesian if self._is_bayesian(index) else self._drawn, index)
+        return self._wake()
+
+    def _next_for(self, worker: int) -> list[Instruction]:
+        if self.draining or self.complete:
+            return [Stop(worker)]
+        index = self._pop()
+        if index is None:
+            self.waiting.append(worker)
+            return [Wait(worker)]
+        self.running[worker] = index
+        if not self._is_bayesian(index):
+            # Its values stand in everybody's table: no worker needs to announce them.
+            self._announce(worker, index)
+        return [Start(worker, index, self.log_length)]
+
+    def _wake(self) -> list[Instruction]:
+        instructions: list[Instruction] = []
+        while self.waiting:
+            worker = self.waiting.pop(0)
+            step = self._next_for(worker)
+            if isinstance(step[0], Wait):
+                self.waiting.insert(0, self.waiting.pop())
+                break
+            instructions += step
+        return instructions
+
+    def _pop(self) -> int | None:
+        bayesian = self._bayesian[0] if self._bayesian else None
+        if bayesian is not None and self._wait_for_all:
+            while self._lowest_unfinished < self.total and self._finished[self._lowest_unfinished]:
+                self._lowest_unfinished += 1
+            if self._lowest_unfinished < bayesian:
+                bayesian = None
+        if self._drawn and (bayesian is None or self._drawn[0] < bayesian):
+            return heapq.heappop(self._drawn)
+        if bayesian is None:
+            return None
+        return heapq.heappop(self._bayesian)
+
+    def _announce(self, worker: int, index: int) -> None:
+        self._announced.add(index)
+        self._order(EntryKind.STARTED, index, worker)
+
+    def _order(self, kind: EntryKind, index: int, worker: int) -> None:
+        self._entries.append(LogEntry(kind, index, worker))
+        self.log_length += 1
+
+    def _describe(self) -> str:
+        return (
+            f"(running {self.running}, waiting {self.waiting}, "
+            f"{self._n_finished} of {self.total} finished, draining {self.draining})"
+        )

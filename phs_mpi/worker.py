@@ -1,0 +1,57 @@
+"""From an index to a proposal to an outcome; opens no file and sends no message."""
+
+from __future__ import annotations
+
+from .evaluation import Evaluator
+from .experiment import Experiment, Table
+from .log import Log, LogReader, Outcome, Proposal
+
+
+class Worker:
+    """Proposes and evaluates parameter sets.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The definition.
+    table : Table
+        Its parameter sets.
+    evaluator : Evaluator
+        Calls the target.
+    """
+
+    def __init__(self, experiment: Experiment, table: Table, evaluator: Evaluator):
+        self._experiment = experiment
+        self._table = table
+        self._evaluator = evaluator
+        self._reader: LogReader | None = None
+        self._proposer = None
+
+    def drawn(self, index: int) -> Proposal:
+        """The proposal of a set whose values all stand in the table."""
+        return Proposal(index, self._table.defined(index), self._table.source(index))
+
+    def propose(self, index: int, log: Log, length: int) -> Proposal:
+        """Choose the values of a Bayesian set from the first `length` entries of `log`.
+
+        A pure function of the experiment, the index and that prefix; with ``wait_for_all``
+        of the outcomes of all lower indices alone, so that it does not depend on the order
+        in which workers happened to finish.
+        """
+        if self._reader is None or self._reader.length > length:
+            self._reader = LogReader(log)
+        self._reader.advance(length)
+        # Only now: a worker that never proposes never imports scipy.
+        from .search.history import TableProposer
+
+        if self._proposer is None:
+            self._proposer = TableProposer(self._experiment, self._table)
+        return self._proposer.propose(index, self._reader)
+
+    def evaluate(self, proposal: Proposal) -> Outcome:
+        """Call the target; returns whatever it does."""
+        return self._evaluator(proposal)
+
+    def close(self) -> None:
+        """Remove temporary files."""
+        self._evaluator.close()

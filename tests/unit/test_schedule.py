@@ -1,0 +1,182 @@
+"""The self-scheduling state machine, driven by arbitrary sequences of events."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phs_mpi.log import EntryKind
+from phs_mpi.schedule import (
+    Drain,
+    Finished,
+    InvalidEvent,
+    Lost,
+    Proposed,
+    Ready,
+    Schedule,
+    Start,
+    Stop,
+    Wait,
+)
+
+
+def never(index):
+    return False
+
+
+@pytest.fixture
+def schedule():
+    """A schedule of ten drawn sets whose invariant is checked at the end of the test."""
+    made = Schedule(range(10), 10, never)
+    yield made
+    made.check()
+
+
+def test_indices_are_handed_out_in_order(schedule):
+    assert schedule.handle(Ready(1)) == [Start(1, 0, 1)]
+    assert schedule.handle(Ready(2)) == [Start(2, 1, 2)]
+    assert schedule.handle(Finished(2, 1)) == [Start(2, 2, 4)]
+
+
+def test_log_length_counts_every_ordered_entry(schedule):
+    schedule.handle(Ready(1))
+    schedule.handle(Finished(1, 0))
+    entries = schedule.take_entries()
+    assert [(e.kind, e.index) for e in entries] == [
+        (EntryKind.STARTED, 0),
+        (EntryKind.COMPLETED, 0),
+        (EntryKind.STARTED, 1),
+    ]
+    assert schedule.log_length == 3
+    assert not schedule.has_entries
+
+
+def test_lost_worker_gives_its_index_back_first(schedule):
+    schedule.handle(Ready(1))
+    schedule.handle(Ready(2))
+    assert schedule.handle(Lost(1)) == []
+    assert schedule.handle(Finished(2, 1))[0].index == 0
+
+
+def test_lost_worker_wakes_a_waiting_one():
+    schedule = Schedule([0], 1, never)
+    schedule.handle(Ready(1))
+    assert schedule.handle(Ready(2)) == [Wait(2)]
+    assert schedule.handle(Lost(1)) == [Start(2, 0, 3)]
+    schedule.check()
+
+
+def test_waiting_workers_are_stopped_when_all_is_finished():
+    schedule = Schedule([0], 1, never)
+    schedule.handle(Ready(1))
+    assert schedule.handle(Ready(2)) == [Wait(2)]
+    assert schedule.handle(Finished(1, 0)) == [Stop(1), Stop(2)]
+    assert schedule.over
+
+
+def test_draining_stops_everybody_but_the_running(schedule):
+    schedule.handle(Ready(1))
+    assert schedule.handle(Drain()) == []
+    assert schedule.handle(Ready(2)) == [Stop(2)]
+    assert not schedule.over
+    assert schedule.handle(Finished(1, 0)) == [Stop(1)]
+    assert schedule.over
+    assert not schedule.complete
+
+
+@pytest.mark.parametrize("event", [Finished(1, 0), Proposed(1, 0)])
+def test_event_of_an_idle_worker_is_refused(schedule, event):
+    with pytest.raises(InvalidEvent, match="running {}"):
+        schedule.handle(event)
+
+
+def test_second_ready_is_refused(schedule):
+    schedule.handle(Ready(1))
+    with pytest.raises(InvalidEvent):
+        schedule.handle(Ready(1))
+
+
+def test_bayesian_start_enters_the_log_when_it_is_announced():
+    schedule = Schedule(range(2), 2, lambda i: True)
+    assert schedule.handle(Ready(1)) == [Start(1, 0, 0)]
+    assert not schedule.has_entries
+    schedule.handle(Proposed(1, 0))
+    assert [e.kind for e in schedule.take_entries()] == [EntryKind.STARTED]
+
+
+def test_wait_for_all_holds_back_a_bayesian_set_until_all_lower_ones_finished():
+    schedule = Schedule(range(4), 4, lambda i: i == 2, wait_for_all=True)
+    assert [schedule.handle(Ready(w))[0].index for w in (1, 2)] == [0, 1]
+    # Set 3 is drawn: it may overtake the Bayesian set 2.
+    assert schedule.handle(Ready(3))[0].index == 3
+    assert schedule.handle(Finished(3, 3)) == [Wait(3)]
+    assert schedule.handle(Finished(1, 0)) == [Wait(1)]
+    started = schedule.handle(Finished(2, 1))
+    assert [i.index for i in started if isinstance(i, Start)] == [2]
+    schedule.check()
+
+
+def test_only_the_missing_are_handed_out():
+    schedule = Schedule([3, 7], 10, never, log_length=16)
+    assert schedule.handle(Ready(1)) == [Start(1, 3, 17)]
+    assert schedule.handle(Finished(1, 3)) == [Start(1, 7, 19)]
+    assert schedule.handle(Finished(1, 7)) == [Stop(1)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    total=st.integers(1, 25),
+    bayesian=st.sets(st.integers(0, 24)),
+    workers=st.integers(1, 5),
+    wait_for_all=st.booleans(),
+    data=st.data(),
+)
+def test_whatever_happens_every_index_is_evaluated_once(
+    total, bayesian, workers, wait_for_all, data
+):
+    schedule = Schedule(range(total), total, bayesian.__contains__, wait_for_all=wait_for_all)
+    running, announced, stopped, completed, lost = {}, set(), set(), [], 0
+    order = []
+
+    def carry_out(instructions):
+        for instruction in instructions:
+            if isinstance(instruction, Start):
+                assert instruction.worker not in running
+                assert instruction.worker not in stopped
+                assert instruction.log_length == len(order)
+                running[instruction.worker] = instruction.index
+                if wait_for_all and instruction.index in bayesian:
+                    assert set(range(instruction.index)) <= set(completed)
+            elif isinstance(instruction, Stop):
+                stopped.add(instruction.worker)
+
+    def handle(event):
+        instructions = schedule.handle(event)
+        order.extend(schedule.take_entries())
+        schedule.check()
+        carry_out(instructions)
+
+    for worker in range(workers):
+        handle(Ready(worker))
+    fresh = workers
+    while not schedule.over:
+        worker = data.draw(st.sampled_from(sorted(running)))
+        index = running[worker]
+        if index in bayesian and worker not in announced:
+            handle(Proposed(worker, index))
+            announced.add(worker)
+        elif lost < 3 and data.draw(st.integers(0, 9)) == 0:
+            lost += 1
+            del running[worker]
+            announced.discard(worker)
+            handle(Lost(worker))
+            handle(Ready(fresh))  # a new worker comes in its place
+            fresh += 1
+        else:
+            del running[worker]
+            announced.discard(worker)
+            completed.append(index)
+            handle(Finished(worker, index))
+    assert sorted(completed) == list(range(total))
+    assert schedule.complete
+    done = [e.index for e in order if e.kind == EntryKind.COMPLETED]
+    assert done == completed
