@@ -100,7 +100,7 @@ class Job:
 
     def schedule(self) -> Schedule:
         """The schedule at the start of this run."""
-        bayesian = [bool(group_names(self.table, g)) for g in range(len(self.table.groups))]
+        bayesian = [bool(group.bayesian) for group in self.table.groups]
         group_of = self.table.group_of
         return Schedule(
             self.missing,
@@ -114,11 +114,6 @@ class Job:
         """Let other runs have the results file."""
         if self.lock is not None:
             self.lock.release()
-
-
-def group_names(table: Table, group: int) -> tuple[str, ...]:
-    """Names of the Bayesian parameters of one group."""
-    return table.bayesian(table.groups[group].start)
 
 
 def default_output(path: Path) -> Path:
@@ -171,7 +166,7 @@ def make_worker(
     evaluator = Evaluator(
         experiment.target,
         experiment.names,
-        expressions=[n for n, t in experiment.types.items() if t.kind == "expr"],
+        expressions=experiment.expressions,
         folder=evaluations_folder(output),
         worker=number,
         host=host or socket.gethostname(),

@@ -178,9 +178,9 @@ def _open_store(world, store_comm, output, table, options, parallel):
 
     if not options.store or not (parallel or world.Get_rank() == 0):
         return None
-    return _together(world, lambda: open_store(output, table, store_comm)) if parallel else (
-        open_store(output, table)
-    )
+    if parallel:
+        return _together(world, lambda: open_store(output, table, store_comm))
+    return open_store(output, table)
 
 
 def _pause(world: MPI.Comm) -> float:
@@ -191,7 +191,7 @@ def _pause(world: MPI.Comm) -> float:
 
 
 def _bayesian_test(table):
-    groups = [bool(base.group_names(table, g)) for g in range(len(table.groups))]
+    groups = [bool(group.bayesian) for group in table.groups]
     group_of = table.group_of
     return (lambda index: groups[group_of[index]]), any(groups)
 
@@ -205,7 +205,7 @@ def _serve(job, progress, parallel, world, schedule_comm, exchange_comm, table, 
     def ask() -> None:
         nonlocal asked
         asked = True
-        progress.say("stopping: running evaluations finish first")
+        progress.say("asked to stop: running evaluations finish first")
 
     def on_entry(entry: LogEntry) -> None:
         master.log_entry(entry)

@@ -1,0 +1,151 @@
+"""From an experiment's table and log to the arguments of a proposal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from phs_mpi.encoding import Dimension, Space
+from phs_mpi.log import LogReader, Proposal
+from phs_mpi.search.proposal import Engine
+from phs_mpi.strategies import Bayesian
+
+if TYPE_CHECKING:
+    from phs_mpi.experiment import Experiment, Table
+
+
+def search_space(experiment: Experiment, table: Table, group: int) -> Space | None:
+    """What the search of one group looks like.
+
+    Free dimensions are the group's Bayesian parameters. Parameters that have another strategy
+    in this group still inform the model where they vary over the table; an ``expr`` does not,
+    since it follows from the others.
+
+    Returns
+    -------
+    Space or None
+        None if the group has no Bayesian parameter.
+    """
+    strategies = table.groups[group].strategies
+    dimensions = []
+    for name, kind in experiment.types.items():
+        strategy = strategies[name]
+        if isinstance(strategy, Bayesian):
+            dimensions.append(strategy.dimension(name))
+        elif kind.kind != "expr":
+            given = _given_dimension(table, name, kind)
+            if given is not None:
+                dimensions.append(given)
+    return Space(dimensions) if any(d.free for d in dimensions) else None
+
+
+def _given_dimension(table: Table, name: str, kind: Any) -> Dimension | None:
+    """A dimension that the search cannot choose but should know; None if it never varies."""
+    bayesian = [
+        group.strategies[name].dimension(name)
+        for group in table.groups
+        if isinstance(group.strategies[name], Bayesian)
+    ]
+    drawn = ~np.isin(
+        table.group_of,
+        [g for g, group in enumerate(table.groups) if isinstance(group.strategies[name], Bayesian)],
+    )
+    cells = np.unique(table.values[name][drawn])
+    values = [kind.from_column(cell) for cell in cells]
+    if table.dtype[name].kind in "iuf" and all(d.kind == "numeric" for d in bayesian):
+        bounds = [float(v) for v in values if np.isfinite(v)]
+        bounds += [float(b) for d in bayesian for b in (d.low, d.high)]
+        if not bounds or min(bounds) == max(bounds):
+            return None
+        log = bool(bayesian) and all(d.log for d in bayesian) and min(bounds) > 0
+        return Dimension(name, low=min(bounds), high=max(bounds), log=log, free=False)
+    if table.dtype[name].kind not in "biufS":
+        return None  # dates, complex numbers, records: no notion of near and far
+    categories = list(dict.fromkeys([*values, *(c for d in bayesian for c in d.categories)]))
+    if len(categories) < 2:
+        return None
+    return Dimension(name, kind="categorical", categories=tuple(categories), free=False)
+
+
+class TableProposer:
+    """Proposals for the Bayesian sets of one table.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The definition.
+    table : Table
+        Its parameter sets.
+    """
+
+    def __init__(self, experiment: Experiment, table: Table):
+        self._experiment = experiment
+        self._table = table
+        self._engines: dict[int, Engine] = {}
+        self._rows: dict[int, tuple[Any, dict[str, Any]]] = {}
+
+    def propose(self, index: int, reader: LogReader) -> Proposal:
+        """The proposal for one Bayesian set, from what `reader` has read of the log.
+
+        With ``wait_for_all`` only outcomes of lower indices count, in the order of their
+        indices: that is the same wherever and in whatever order they were evaluated.
+
+        Raises
+        ------
+        SpaceExhausted
+            If there is nothing left that has not been evaluated.
+        """
+        if self._experiment.wait_for_all:
+            completed = sorted(i for i in reader.completed if i < index)
+            pending: list[int] = []
+        else:
+            completed = list(reader.completed)
+            pending = [i for i in reader.pending if i != index]
+        given = self._table.defined(index)
+        suggestion = self._engine(int(self._table.group_of[index])).propose(
+            index=index,
+            evaluated=[self._row(i, reader) for i in completed],
+            results=np.array([reader.completed[i] for i in completed], dtype=float),
+            pending=[self._row(i, reader) for i in pending],
+            given=given,
+        )
+        values = {
+            name: self._value(name, suggestion.values[name]) if name not in given else given[name]
+            for name in self._experiment.names
+        }
+        return Proposal(
+            index,
+            values,
+            suggestion.source,
+            log_length=reader.length,
+            mean=suggestion.mean,
+            std=suggestion.std,
+            acquisition=suggestion.acquisition,
+        )
+
+    def _engine(self, group: int) -> Engine:
+        if group not in self._engines:
+            space = search_space(self._experiment, self._table, group)
+            if space is None:
+                raise ValueError(f"group {group} has no Bayesian parameter")
+            self._engines[group] = Engine(
+                space, seed=self._experiment.seed, maximize=self._experiment.maximize
+            )
+        return self._engines[group]
+
+    def _row(self, index: int, reader: LogReader) -> dict[str, Any]:
+        """Values of one set in the log; a set evaluated again may have new ones."""
+        packed = reader.rows.get(index)
+        known = self._rows.get(index)
+        if known is not None and known[0] is packed:
+            return known[1]
+        values = self._table.defined(index) if packed is None else self._table.unpack(packed)
+        self._rows[index] = packed, values
+        return values
+
+    def _value(self, name: str, value: Any) -> Any:
+        kind = self._experiment.types[name]
+        if kind.kind == "numpy" and kind.dtype.kind in "biuf":
+            return kind.dtype.type(value)
+        return kind.convert(value)

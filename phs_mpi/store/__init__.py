@@ -1,0 +1,15 @@
+"""The results file of a run: created, written while evaluations finish, resumed, read.
+
+Whoever starts a run takes the :class:`Lock` and calls :func:`prepare`, which creates the file
+or finds what is missing in it. Then every rank, or the client, opens it with
+:func:`open_store` and writes its own rows. From then on nothing but bytes of existing rows
+changes: a reader at any moment, and a run after a kill -9, finds a sound file.
+"""
+
+from .hdf5 import has_mpi
+from .lock import Lock
+from .resume import Resume, prepare
+from .snapshot import Snapshot, read
+from .writer import Store, open_store
+
+__all__ = ["Lock", "Resume", "Snapshot", "Store", "has_mpi", "open_store", "prepare", "read"]

@@ -1,0 +1,168 @@
+"""What the results file needs of h5py: loading it, row types, opening, and readable errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Mapping
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import StoreError
+from .schema import ENUMS
+
+#: Everybody with HDF5 1.8 can read the file, and a killed writer leaves no "open" mark in it.
+LIBVER = ("earliest", "v110")
+
+
+def load() -> Any:
+    """Import h5py, which is needed only where a results file is.
+
+    Raises
+    ------
+    StoreError
+        If h5py cannot be imported.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise StoreError(
+            f"the results file needs h5py, which cannot be imported ({error})",
+            remedy="pip install h5py",
+        ) from error
+    return h5py
+
+
+def has_mpi() -> bool:
+    """Whether this h5py can open a file on several ranks at once."""
+    return bool(load().get_config().mpi)
+
+
+def typed(dtype: np.dtype) -> np.dtype:
+    """A row type with what HDF5 should know: UTF-8 text, names of enumerated values."""
+    return _typed(dtype, ENUMS)
+
+
+def _typed(dtype: np.dtype, enums: Mapping[str, type[IntEnum]]) -> np.dtype:
+    if dtype.names:
+        fields = {name: dtype.fields[name] for name in dtype.names}  # type: ignore[index]
+        # Enumerations only in the row itself: a parameter may be called "status".
+        formats = [
+            enum_dtype(enums[name]) if name in enums else _typed(field[0], {})
+            for name, field in fields.items()
+        ]
+        return np.dtype(
+            {
+                "names": list(fields),
+                "formats": formats,
+                "offsets": [field[1] for field in fields.values()],
+                "itemsize": dtype.itemsize,
+            }
+        )
+    if dtype.subdtype:
+        return np.dtype((_typed(dtype.subdtype[0], {}), dtype.subdtype[1]))
+    if dtype.kind == "S":
+        return load().string_dtype("utf-8", dtype.itemsize)
+    if dtype.kind in "mM":  # HDF5 has no dates: the 64-bit count of the type's unit
+        return np.dtype(np.int64)
+    return dtype
+
+
+def enum_dtype(enum: type[IntEnum]) -> np.dtype:
+    """HDF5 enumeration of one byte."""
+    return load().enum_dtype({member.name: int(member) for member in enum}, basetype="u1")
+
+
+def open_low_level(path: Path, comm: Any = None) -> Any:
+    """Open a results file for writing rows; collective if `comm` is given.
+
+    Returns
+    -------
+    h5py.h5f.FileID
+    """
+    h5py = load()
+    fapl = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    if comm is None:
+        fapl.set_fapl_sec2()
+        # By default HDF5 gathers small writes in a buffer, which a kill -9 would lose.
+        fapl.set_sieve_buf_size(1)
+    else:
+        from mpi4py import MPI
+
+        fapl.set_fapl_mpio(comm, MPI.Info())
+    _no_locking(fapl)
+    return h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDWR, fapl)
+
+
+def open_plain(path: Path, mode: str = "r") -> Any:
+    """Open a results file with h5py's own interface; readers never disturb a writer."""
+    h5py = load()
+    try:
+        return h5py.File(path, mode, locking=False)
+    except ValueError:  # an HDF5 that cannot be told: it may refuse a file being written
+        return h5py.File(path, mode)
+
+
+def _no_locking(fapl: Any) -> None:
+    # Our own lock keeps a second run out; HDF5's would keep readers out, and fails on some
+    # network file systems.
+    if hasattr(fapl, "set_file_locking"):
+        fapl.set_file_locking(False, True)
+
+
+def reason(error: BaseException) -> str:
+    """The cause of an error of HDF5 or the system in a few words."""
+    number = error_number(error)
+    if number:
+        return os.strerror(number)
+    text = str(error)
+    inner = re.search(r"\(([^()]*(?:\([^()]*\))?[^()]*)\)\s*$", text)
+    return inner.group(1) if inner else text
+
+
+def error_number(error: BaseException) -> int | None:
+    """The system's error number, also where HDF5 only says it in its message."""
+    number = getattr(error, "errno", None)
+    if number:
+        return number
+    found = re.search(r"errno = (\d+)", str(error))
+    return int(found.group(1)) if found else None
+
+
+def write_error(path: Path, what: str, error: BaseException) -> StoreError:
+    """The error to raise where writing `what` into the file at `path` failed."""
+    again = "then start the same command again: what is finished is kept"
+    remedies = {
+        errno.ENOSPC: f"make room on the disk, {again}",
+        errno.EDQUOT: f"make room within your quota, {again}",
+        errno.EFBIG: f"raise the limit on file sizes (ulimit -f), {again}",
+    }
+    number = error_number(error)
+    return StoreError(
+        f"{path}: cannot write {what}: {reason(error)}",
+        value=str(path),
+        remedy=remedies.get(number or 0, f"mend the disk or file system, {again}"),
+    )
+
+
+def unreadable(path: Path, error: BaseException) -> StoreError:
+    """The error to raise where the file at `path` cannot be opened or read."""
+    text = str(error)
+    other = "move it away, or name another file with --output"
+    if isinstance(error, PermissionError) or error_number(error) in (errno.EACCES, errno.EPERM):
+        return StoreError(
+            f"{path}: permission denied",
+            value=str(path),
+            remedy="change its permissions, or name another file with --output",
+        )
+    if "truncated file" in text:
+        return StoreError(f"{path} is cut short: its end is missing", value=str(path), remedy=other)
+    if "signature not found" in text:
+        return StoreError(f"{path} is not an HDF5 file", value=str(path), remedy=other)
+    return StoreError(
+        f"{path} is damaged or not a results file: {reason(error)}", value=str(path), remedy=other
+    )

@@ -1,0 +1,248 @@
+"""What is left to do in a results file, after creating, checking, mending or extending it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import StoreError
+from ..log import EntryKind, LogEntry
+from . import creation, hdf5, schema
+from .snapshot import Snapshot, check_readable, read
+
+_CHUNK = 20_000  # rows copied at once
+_SHOWN = 3  # differences named in one message
+
+
+@dataclass
+class Resume:
+    """What a run finds in its results file.
+
+    Attributes
+    ----------
+    created : bool
+        Whether the file is new.
+    missing : list of int
+        Sets without an outcome, in order of the index.
+    replay : list of LogEntry
+        The log of earlier runs, as it now stands in the file.
+    notes : list of str
+        Lines that the user should see.
+    """
+
+    created: bool
+    missing: list[int]
+    replay: list[LogEntry] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare(
+    path: str | os.PathLike,
+    table: Any,
+    definition: Mapping[str, Any],
+    source: str,
+    provenance: Mapping[str, Any],
+    *,
+    retry_failed: bool = False,
+) -> Resume:
+    """Make a results file ready for a run: create it, or resume or extend the one there.
+
+    The caller holds the :class:`~phs_mpi.store.Lock` and is the only one to call this.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    table : Table
+        The parameter sets.
+    definition : mapping
+        ``Experiment.describe()``.
+    source : str
+        Text of experiment.py.
+    provenance : mapping of str to str
+        Kept in a new file: command line, MPI library, …
+    retry_failed : bool
+        Void the rows of failed evaluations, so that they are run again.
+
+    Returns
+    -------
+    Resume
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be used, or is another experiment's; it is unchanged then.
+    """
+    path = Path(path)
+    definition = dict(definition)
+    if path.is_dir():
+        check_readable(path)
+    if not path.exists():
+        creation.create(path, table, definition, source, provenance)
+        return Resume(True, list(range(len(table))))
+    creation.check_folder(path, 0)
+    snapshot = read(path, verify=True)
+    _refuse_other(snapshot, table, definition)
+    if not os.access(path, os.W_OK):
+        raise hdf5.unreadable(path, PermissionError())
+    notes = [
+        f"{line}: this run goes by the latter"
+        for line in schema.changes(snapshot.definition, definition)
+    ]
+    if len(snapshot.torn):
+        notes.append(f"{len(snapshot.torn)} damaged rows are evaluated again")
+    kept = snapshot.done if retry_failed else snapshot.finished
+    retried = int(np.count_nonzero(snapshot.finished & ~kept))
+    if retried:
+        notes.append(f"{retried} failed evaluations are run again")
+    finished = np.zeros(len(table), bool)
+    finished[: len(snapshot)] = kept
+    additions = schema.mend_log(snapshot.log, finished)
+    log = np.concatenate([snapshot.log, additions])
+    missing = np.flatnonzero(~finished)
+    if len(table) > len(snapshot):
+        notes.append(f"extended from {len(snapshot)} to {len(table)} parameter sets")
+    if _must_be_rebuilt(snapshot, table, definition, len(log), len(missing)):
+        _rebuild(snapshot, table, definition, source, kept, log, provenance)
+    else:
+        if source != snapshot.source:
+            notes.append(
+                "experiment.py has changed since the results file was made, its parameter sets "
+                "have not; the file keeps the earlier text"
+            )
+        _mend(snapshot, kept, log)
+    return Resume(False, missing.tolist(), _entries(snapshot, table, finished, log), notes)
+
+
+# -- is it ours? ---------------------------------------------------------------------------
+
+
+def _refuse_other(snapshot: Snapshot, table: Any, definition: Mapping[str, Any]) -> None:
+    lines = schema.differences(snapshot.definition, definition)
+    if not lines and len(table) < len(snapshot):
+        lines = [f"it has {len(snapshot)} parameter sets, and {len(table)} now"]
+    if not lines:
+        stored = snapshot.defined
+        now = table.values[: len(stored)].astype(stored.dtype)
+        lines = schema.set_differences(stored, now)
+    if not lines:
+        moved = np.flatnonzero(snapshot.group_of != table.group_of[: len(snapshot)])
+        lines = [f"set {i} belongs to another group of sets now" for i in moved.tolist()]
+    if not lines:
+        return
+    more = f", and {len(lines) - _SHOWN} more differences" if len(lines) > _SHOWN else ""
+    raise StoreError(
+        f"{snapshot.path} belongs to another experiment: {', '.join(lines[:_SHOWN])}{more}",
+        value=str(snapshot.path),
+        remedy="name another file with --output, or undo the change (the file keeps the text it "
+        "was made from in /source/experiment.py)",
+    )
+
+
+# -- changing the file -----------------------------------------------------------------------
+
+
+def _must_be_rebuilt(
+    snapshot: Snapshot, table: Any, definition: Mapping[str, Any], log_length: int, missing: int
+) -> bool:
+    wanted = schema.evaluation_dtype(table.dtype, definition.get("metrics") or ())
+    return (
+        len(table) > len(snapshot)
+        or snapshot.row_dtype != hdf5.typed(wanted)
+        or schema.log_is_full(snapshot.log_capacity, log_length, missing)
+        or not snapshot.in_place
+    )
+
+
+def _mend(snapshot: Snapshot, kept: np.ndarray, log: np.ndarray) -> None:
+    """Void rows that do not count, and make ``/log`` agree with the others."""
+    void = np.union1d(np.flatnonzero(snapshot.finished & ~kept), snapshot.torn)
+    path = snapshot.path
+    try:
+        if not len(void) and len(log) == len(snapshot.log) and not snapshot.log_has_gaps:
+            with hdf5.open_plain(path, "r+"):
+                return  # it can be written: better to know now
+        with hdf5.open_plain(path, "r+") as file:
+            for index in void.tolist():
+                for name in ("evaluations", "errors"):
+                    dataset = file[name]
+                    creation.write_rows(dataset, index, np.zeros(1, dataset.dtype))
+            tail = np.zeros(snapshot.log_capacity - len(snapshot.log), schema.LOG_DTYPE)
+            tail[: len(log) - len(snapshot.log)] = log[len(snapshot.log) :]
+            if not snapshot.log_has_gaps:
+                tail = tail[: len(log) - len(snapshot.log)]
+            creation.write_rows(file["log"], len(snapshot.log), tail)
+    except OSError as error:
+        raise hdf5.write_error(path, "what a killed run left open", error) from error
+
+
+def _rebuild(
+    snapshot: Snapshot,
+    table: Any,
+    definition: Mapping[str, Any],
+    source: str,
+    kept: np.ndarray,
+    log: np.ndarray,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Copy what counts into a new file with other dimensions, and put it over the old one."""
+    size = creation.required_bytes(table, definition)
+    with creation.new_file(snapshot.path, size, table) as file:
+        creation.fill(file, table, definition, source, provenance)
+        for name, value in snapshot.attributes.items():
+            file.attrs[name] = value  # how it began
+        creation.write_rows(file["log"], 0, log)
+        for start in range(0, len(snapshot), _CHUNK):
+            indices = start + np.flatnonzero(kept[start : start + _CHUNK])
+            if not len(indices):
+                continue
+            chunk = np.zeros(min(_CHUNK, len(snapshot) - start), file["evaluations"].dtype)
+            # By position: the same fields, though text may have become wider.
+            chunk[indices - start] = snapshot.rows(indices).astype(chunk.dtype)
+            _renew_checksums(chunk, indices - start)
+            creation.write_rows(file["evaluations"], start, chunk)
+        for index in np.flatnonzero(kept & ~snapshot.done).tolist():
+            text = snapshot.traceback(index)
+            row = np.array([schema.text_tail(text, schema.TRACEBACK_WIDTH)], schema.TRACEBACK_DTYPE)
+            creation.write_rows(file["errors"], index, row)
+
+
+def _renew_checksums(rows: np.ndarray, which: np.ndarray) -> None:
+    size = rows.dtype.itemsize
+    raw = memoryview(rows.view(np.uint8).reshape(-1))  # type: ignore[arg-type]
+    for i in which.tolist():
+        rows["checksum"][i] = schema.checksum(raw[i * size : (i + 1) * size])
+
+
+# -- the log of earlier runs -----------------------------------------------------------------
+
+
+def _entries(
+    snapshot: Snapshot, table: Any, finished: np.ndarray, log: np.ndarray
+) -> list[LogEntry]:
+    """The log as a run replays it; values only of Bayesian sets, the table has the others."""
+    stored = np.flatnonzero(finished)
+    result = np.full(len(table), np.nan)
+    result[stored] = snapshot.columns["result"][stored]
+    worker = np.zeros(len(table), int)
+    worker[stored] = snapshot.columns["worker"][stored]
+    searched = np.array([bool(table.bayesian(group.start)) for group in table.groups])
+    wanted = stored[searched[table.group_of[stored]]]
+    values = snapshot.cells(wanted).astype(table.dtype)
+    row = dict(zip(wanted.tolist(), values, strict=True))
+    kinds = [EntryKind(k) for k in log["kind"].tolist()]
+    return [
+        LogEntry(
+            kind,
+            index,
+            int(worker[index]),
+            float(result[index]) if kind == EntryKind.COMPLETED else np.nan,
+            None if kind == EntryKind.LOST else row.get(index),
+        )
+        for kind, index in zip(kinds, log["index"].tolist(), strict=True)
+    ]

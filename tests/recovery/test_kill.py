@@ -1,0 +1,131 @@
+"""kill -9 in mid-run: nothing that was completed is lost or run again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+
+from phs_mpi.log import Status
+
+EXPERIMENT = """
+import os, time
+from phs_mpi import Bayesian, Experiment, Random
+
+def note(text):
+    descriptor = os.open("calls.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, (text + "\\n").encode())
+    os.close(descriptor)
+
+def target(x):
+    import phs_mpi
+    index = phs_mpi.current().index
+    note(f"start {index}")
+    time.sleep(0.03)
+    note(f"end {index}")
+    return (x - 1) ** 2
+
+experiment = Experiment(target, {"x": float}, seed=1)
+experiment.add(60, x=Random(-5, 5))
+experiment.add(20, x=Bayesian(-5, 5))
+"""
+
+
+def lines(folder: Path, word: str) -> list[int]:
+    path = folder / "calls.txt"
+    if not path.exists():
+        return []
+    split = [line.split() for line in path.read_text().splitlines()]
+    return [int(index) for what, index in split if what == word]
+
+
+def wait_for(condition, process, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError):
+                continue
+            if parent == pid:
+                found.append(int(entry.name))
+    return found
+
+
+def rows(folder: Path):
+    with h5py.File(folder / "experiment.h5", locking=False) as file:
+        return file["evaluations"][...]
+
+
+def check_resumed(launch, ranks, written_before):
+    """Resume, and hold the file against the target's own append-only log."""
+    before = rows(launch.folder)
+    committed = {i for i, row in enumerate(before) if row["status"] in (2, 3, 4)}
+    assert len(committed) >= written_before
+    started_before = len(lines(launch.folder, "start"))
+    done = launch.phs(ranks, "experiment.py")
+    assert done.returncode == 0, done.stderr
+    after = rows(launch.folder)
+    assert (after["status"] == Status.DONE).all()
+    again = lines(launch.folder, "start")[started_before:]
+    assert sorted(again) == sorted(set(range(80)) - committed)
+    for index in committed:
+        assert before[index].tobytes() == after[index].tobytes()
+
+
+@pytest.mark.parametrize("ranks", [None, 2, 4])
+def test_killing_the_whole_job(launch, ranks):
+    launch.write("experiment.py", EXPERIMENT)
+    process = launch.start(ranks, "-m", "phs_mpi", "experiment.py")
+    wait_for(lambda: len(lines(launch.folder, "end")) >= 25, process)
+    ended = len(lines(launch.folder, "end"))
+    victims = [*children(process.pid), process.pid]
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    # Each worker may have ended one evaluation whose row was not yet written.
+    workers = 1 if ranks is None else ranks - 1
+    check_resumed(launch, ranks, ended - workers)
+
+
+def test_resume_on_another_number_of_ranks(launch):
+    launch.write("experiment.py", EXPERIMENT)
+    process = launch.start(4, "-m", "phs_mpi", "experiment.py")
+    wait_for(lambda: len(lines(launch.folder, "end")) >= 30, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    check_resumed(launch, 3, 27)
+
+
+def test_killing_one_worker_ends_the_job_and_loses_nothing(launch):
+    launch.write("experiment.py", EXPERIMENT)
+    process = launch.start(4, "-m", "phs_mpi", "experiment.py")
+    wait_for(lambda: len(lines(launch.folder, "end")) >= 20, process)
+    ended = len(lines(launch.folder, "end"))
+    os.kill(children(process.pid)[-1], signal.SIGKILL)
+    process.communicate(timeout=60)
+    check_resumed(launch, 4, ended - 3)
+
+
+def test_interrupt_drains_a_serial_run(launch):
+    launch.write("experiment.py", EXPERIMENT)
+    process = launch.start(None, "-m", "phs_mpi", "experiment.py")
+    wait_for(lambda: len(lines(launch.folder, "end")) >= 5, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 3, out + err
+    assert "parameter sets are left" in err
+    assert len(lines(launch.folder, "start")) == len(lines(launch.folder, "end"))
+    check_resumed(launch, None, len(lines(launch.folder, "end")))

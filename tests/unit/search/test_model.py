@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from phs_mpi.encoding import Dimension, Space
+from phs_mpi.search.model import HELD, Model, held, last_fit, one_thread
+
+SPACE = Space([Dimension("x"), Dimension("y")])
+
+
+def data(n, seed=0):
+    X = np.random.default_rng(seed).random((n, 2))
+    return X, np.sum((X - 0.3) ** 2, axis=1)
+
+
+def test_refits_grow_rarer():
+    ends = sorted({last_fit(n) for n in range(2, 3000)})
+    assert ends[:5] == [2, 3, 4, 5, 6]
+    gaps = np.diff(ends)
+    assert (np.diff(gaps) >= 0).all()
+    assert gaps.max() == 64
+    assert all(last_fit(n) <= n for n in range(2, 100))
+
+
+def test_small_logs_are_held_completely():
+    assert held(np.zeros((9, 1)), np.arange(9.0), 9).tolist() == list(range(9))
+
+
+def test_of_large_logs_the_best_and_an_even_share_are_held():
+    y = np.random.default_rng(0).random(3000)
+    rows = held(np.zeros((3000, 1)), y, 100)
+    assert len(rows) == len(set(rows.tolist())) == 100
+    assert set(np.argsort(y)[:50].tolist()) <= set(rows.tolist())
+    assert rows.max() > 2900
+    assert (np.diff(rows) > 0).all()
+
+
+def test_model_holds_a_bounded_number_of_results():
+    X, y = data(1200)
+    model = Model(SPACE, maximize=False)
+    with one_thread():
+        model.update(X, y, np.empty((0, 2)))
+    assert HELD <= model.gp.n <= HELD + 64
+    assert np.argmin(y) in np.argsort(np.linalg.norm(X - model.incumbents(1), axis=1))[:3]
+
+
+def test_growing_model_and_fresh_one_agree_bit_for_bit():
+    X, y = data(90)
+    y[[7, 40]] = np.nan
+    grown = Model(SPACE, maximize=True)
+    points = np.random.default_rng(5).random((20, 2))
+    for n in (10, 11, 37, 38, 60, 88):
+        fresh = Model(SPACE, maximize=True)
+        pending = points[: n % 3]
+        for model in (grown, fresh):
+            model.update(X[:n], y[:n], pending)
+        assert grown.acquisition(points).tobytes() == fresh.acquisition(points).tobytes()
+        assert grown.prediction(points[0]) == fresh.prediction(points[0])
+
+
+def test_feasibility_enters_only_after_failures():
+    X, y = data(20)
+    model = Model(SPACE, maximize=False)
+    model.update(X, y, np.empty((0, 2)))
+    assert model.acquisition.feasibility is None
+    y[3] = np.nan
+    model.update(X, y, np.empty((0, 2)))
+    assert model.acquisition.feasibility(X[3:4])[0] < model.acquisition.feasibility(X[4:5])[0]
+
+
+def test_prediction_at_an_evaluated_point_is_its_result():
+    X, y = data(30)
+    model = Model(SPACE, maximize=False)
+    model.update(X, y, np.empty((0, 2)))
+    mean, std = model.prediction(X[4])
+    assert mean == pytest.approx(y[4], abs=0.05)
+    assert 0 < std < 0.05
+
+
+def test_linear_algebra_runs_on_one_thread():
+    with one_thread():
+        assert {p["num_threads"] for p in threadpool_info()} == {1}
