@@ -153,7 +153,7 @@ def literal(value: Any) -> str:
         if value.dtype.kind == "V":
             code = f"np.array({value.item()!r}, np.dtype({value.dtype.descr!r}))[()]"
         elif value.dtype.kind in "mM":
-            unit = np.datetime_data(value.dtype)[0]
+            unit = np.datetime_data(value.dtype)[0]  # type: ignore[arg-type]
             inner = repr(str(value)) if value.dtype.kind == "M" else int(value.astype(np.int64))
             code = f"np.{type(value).__name__}({inner!s}, {unit!r})"
         elif value.dtype.kind in "US":
@@ -295,12 +295,8 @@ class Evaluator:
     def __call__(self, proposal: Proposal) -> Outcome:
         """Evaluate one parameter set; returns whatever the target does."""
         folder = self._folder / f"{proposal.index:06d}"
-        context = Context(
-            proposal.index, self._worker, dict(proposal.values), folder, self._seed
-        )
-        outcome = Outcome(
-            proposal.index, Status.FAILED, worker=self._worker, host=self._host
-        )
+        context = Context(proposal.index, self._worker, dict(proposal.values), folder, self._seed)
+        outcome = Outcome(proposal.index, Status.FAILED, worker=self._worker, host=self._host)
         capture = self._capture.redirect() if self._capture else contextlib.nullcontext()
         with capture:
             outcome.start = time.time()
@@ -358,8 +354,8 @@ class Evaluator:
         function = getattr(function, "__func__", function)  # bound method
         namespace = getattr(function, "__globals__", None)
         if namespace is None:
-            call = getattr(type(function), "__call__", None)
-            namespace = getattr(call, "__globals__", {})
+            # An object with __call__; builtins have no globals at all.
+            namespace = getattr(type(function).__call__, "__globals__", {})
         return namespace
 
     def _evaluated(self, context: Context) -> dict[str, Any]:

@@ -130,7 +130,7 @@ class LogEntry(NamedTuple):
     """
 
     kind: EntryKind
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     worker: int = 0
     result: float = math.nan
     row: Any = None
@@ -162,9 +162,7 @@ class Log:
         digest = hashlib.sha256()
         for entry in self._entries[:length]:
             row = b"" if entry.row is None else bytes(entry.row.tobytes())
-            digest.update(
-                struct.pack("<bqqd", entry.kind, entry.index, entry.worker, entry.result)
-            )
+            digest.update(struct.pack("<bqqd", entry.kind, entry.index, entry.worker, entry.result))
             digest.update(row)
         return digest.hexdigest()
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
 
 from . import analysis
@@ -146,9 +147,8 @@ def scatter(snapshot: Snapshot, x: str | None = None, y: str | None = None) -> F
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_title(_title(snapshot), fontsize=10)
-    _legend_above(axes)
-    for handle in axes.get_legend().legend_handles:
-        if hasattr(handle, "set_array"):
+    for handle in _legend_above(axes).legend_handles:
+        if isinstance(handle, PathCollection):  # a source has a marker, and no one colour
             handle.set_array(None)
             handle.set_color(GREY)
     return figure
@@ -167,10 +167,8 @@ def timeline(snapshot: Snapshot) -> Figure:
 
     def bars(left: np.ndarray, right: np.ndarray, which: np.ndarray, colour: str, label: str):
         if which.any():
-            lines = np.stack(
-                [np.stack([left, row], axis=1)[which], np.stack([right, row], axis=1)[which]],
-                axis=1,
-            )
+            points = [np.stack([x, row], axis=1)[which] for x in (left, right)]
+            lines: Any = np.stack(points, axis=1)
             axes.add_collection(
                 LineCollection(lines, colors=colour, linewidths=width, capstyle="butt", label=label)
             )
@@ -270,10 +268,10 @@ def _figure() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _legend_above(axes: Axes) -> None:
+def _legend_above(axes: Axes) -> Legend:
     """A legend between title and axes, where it covers no data."""
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
+    legend = axes.legend(
         handles,
         labels,
         loc="lower left",
@@ -287,6 +285,7 @@ def _legend_above(axes: Axes) -> None:
         markerscale=0.8,
     )
     axes.set_title(axes.get_title(), fontsize=10, loc="center", pad=22)
+    return legend
 
 
 def _title(snapshot: Snapshot) -> str:

@@ -42,14 +42,14 @@ class Proposed(NamedTuple):
     """A worker announces the values it chose for its Bayesian set."""
 
     worker: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
 
 
 class Finished(NamedTuple):
     """A worker has committed the row of an evaluation, and is free."""
 
     worker: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
 
 
 class Lost(NamedTuple):
@@ -66,7 +66,7 @@ class Start(NamedTuple):
     """Evaluate a parameter set on a worker."""
 
     worker: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     log_length: int
 
 

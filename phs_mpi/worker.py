@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .evaluation import Evaluator
-from .experiment import Experiment, Table
+from .experiment import Experiment
 from .log import Log, LogReader, Outcome, Proposal
+from .table import Table
+
+if TYPE_CHECKING:
+    from .search.history import TableProposer
 
 
 class Worker:
@@ -25,7 +31,7 @@ class Worker:
         self._table = table
         self._evaluator = evaluator
         self._reader: LogReader | None = None
-        self._proposer = None
+        self._proposer: TableProposer | None = None
 
     def drawn(self, index: int) -> Proposal:
         """The proposal of a set whose values all stand in the table."""

@@ -27,15 +27,19 @@ def mpirun_command() -> tuple[str, ...] | None:
 
 def environment(**extra: str) -> dict[str, str]:
     """The environment of a launched program."""
-    return os.environ | {
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "OMPI_MCA_rmaps_base_oversubscribe": "1",
-        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-        "PYTHONUNBUFFERED": "1",
-        # Several ranks share a core here; two BLAS threads each would only get in the way.
-        "OMP_NUM_THREADS": "1",
-    } | extra
+    return (
+        os.environ
+        | {
+            "OMPI_ALLOW_RUN_AS_ROOT": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            "OMPI_MCA_rmaps_base_oversubscribe": "1",
+            "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+            "PYTHONUNBUFFERED": "1",
+            # Several ranks share a core here; two BLAS threads each would only get in the way.
+            "OMP_NUM_THREADS": "1",
+        }
+        | extra
+    )
 
 
 class Launcher:

@@ -16,11 +16,12 @@ from typing import Protocol
 
 from ..errors import BackendError
 from ..evaluation import Evaluator
-from ..experiment import Experiment, Table
+from ..experiment import Experiment
 from ..log import EntryKind, Log, LogEntry, Outcome, Proposal
 from ..progress import Progress
 from ..schedule import Drain, Event, Finished, Instruction, Proposed, Ready, Schedule, Start
 from ..store import Lock, Resume, open_store, prepare
+from ..table import Table
 from ..worker import Worker
 
 #: Exit statuses of a run (2 is for bad input, see errors.py).
@@ -58,7 +59,9 @@ def load(name: str) -> Callable[[Path, Options], int]:
     """
     if name not in LOADERS:
         raise BackendError(
-            f"there is no backend {name!r}", value=name, remedy=f"choose one of {', '.join(LOADERS)}"
+            f"there is no backend {name!r}",
+            value=name,
+            remedy=f"choose one of {', '.join(LOADERS)}",
         )
     module, function = LOADERS[name].split(":")
     try:
@@ -154,9 +157,7 @@ def make_job(
     except BaseException:
         lock.release()
         raise
-    return Job(
-        experiment, table, output, resume.missing, resume.replay, list(resume.notes), lock
-    )
+    return Job(experiment, table, output, resume.missing, resume.replay, list(resume.notes), lock)
 
 
 def make_worker(

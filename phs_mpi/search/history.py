@@ -12,7 +12,8 @@ from phs_mpi.search.proposal import Engine
 from phs_mpi.strategies import Bayesian
 
 if TYPE_CHECKING:
-    from phs_mpi.experiment import Experiment, Table
+    from phs_mpi.experiment import Experiment
+    from phs_mpi.table import Table
 
 
 def search_space(experiment: Experiment, table: Table, group: int) -> Space | None:
@@ -42,15 +43,13 @@ def search_space(experiment: Experiment, table: Table, group: int) -> Space | No
 
 def _given_dimension(table: Table, name: str, kind: Any) -> Dimension | None:
     """A dimension that the search cannot choose but should know; None if it never varies."""
-    bayesian = [
-        group.strategies[name].dimension(name)
-        for group in table.groups
-        if isinstance(group.strategies[name], Bayesian)
-    ]
-    drawn = ~np.isin(
-        table.group_of,
-        [g for g, group in enumerate(table.groups) if isinstance(group.strategies[name], Bayesian)],
-    )
+    proposed = {
+        number: strategy.dimension(name)
+        for number, group in enumerate(table.groups)
+        if isinstance(strategy := group.strategies[name], Bayesian)
+    }
+    bayesian = list(proposed.values())
+    drawn = ~np.isin(table.group_of, list(proposed))
     cells = np.unique(table.values[name][drawn])
     values = [kind.from_column(cell) for cell in cells]
     if table.dtype[name].kind in "iuf" and all(d.kind == "numeric" for d in bayesian):

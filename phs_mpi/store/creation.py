@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from . import hdf5, schema
 
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "h5py", "mpi4py")
 _METADATA_BYTES = 1 << 16
+_MOST_RESERVED = 1 << 26  # beyond, some network file systems take long over it
 _ATTRIBUTE_BYTES = 8000  # HDF5 keeps all attributes of an object within 64 kB
 
 _DESCRIPTIONS = {
@@ -78,8 +80,12 @@ def fill(
     definition: Mapping[str, Any],
     source: str,
     provenance: Mapping[str, Any],
+    log_length: int = 0,
 ) -> None:
-    """Give a new HDF5 file its attributes and datasets."""
+    """Give a new HDF5 file its attributes and datasets.
+
+    The log gets room beyond the `log_length` entries that it has already.
+    """
     for name, value in attributes(definition, provenance).items():
         file.attrs[name] = value
     sets = len(table)
@@ -88,10 +94,10 @@ def fill(
         "parameter_sets": (sets, schema.parameter_set_dtype(table.dtype)),
         "evaluations": (sets, schema.evaluation_dtype(table.dtype, metrics)),
         "errors": (sets, schema.TRACEBACK_DTYPE),
-        "log": (schema.log_capacity(sets), schema.LOG_DTYPE),
+        "log": (log_length + schema.log_capacity(sets), schema.LOG_DTYPE),
     }
     for name, (length, dtype) in rows.items():
-        _reserve(file, name, length, dtype)
+        _reserve_rows(file, name, length, dtype)
     stored = np.zeros(sets, rows["parameter_sets"][1])
     stored["group"] = table.group_of
     stored["values"] = table.values
@@ -127,6 +133,7 @@ def new_file(path: Path, size: int, table: Any) -> Iterator[Any]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
     h5py = hdf5.load()
     try:
+        _reserve_space(temporary, size)
         try:
             with h5py.File(temporary, "w", libver=hdf5.LIBVER) as file:
                 yield file
@@ -153,6 +160,22 @@ def new_file(path: Path, size: int, table: Any) -> Iterator[Any]:
             os.unlink(temporary)
 
 
+def _reserve_space(path: Path, size: int) -> None:
+    """Find out whether a file of this size fits, quotas included; nothing stays reserved.
+
+    HDF5 notices a full disk late, as it closes the file, and then may crash.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        os.posix_fallocate(descriptor, 0, min(size, _MOST_RESERVED))
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
+        os.unlink(path)
+
+
 def check_folder(path: Path, size: int) -> None:
     """Refuse a folder that is not there, cannot be written, or has less than `size` bytes."""
     folder = Path(os.path.realpath(path)).parent
@@ -170,7 +193,7 @@ def check_folder(path: Path, size: int) -> None:
     if free < size:
         raise StoreError(
             f"{path}: the results need about {human_bytes(size)}, and {folder} has "
-            f"{human_bytes(free)} left",
+            f"{human_bytes(free)} of free space left",
             value=str(path),
             remedy="make room, or name a file on another disk with --output",
         )
@@ -222,7 +245,7 @@ def human_bytes(size: float) -> str:
     return f"{size:.3g} TiB"
 
 
-def _reserve(file: Any, name: str, length: int, dtype: np.dtype) -> None:
+def _reserve_rows(file: Any, name: str, length: int, dtype: np.dtype) -> None:
     """A contiguous dataset whose bytes have their place in the file, all zero (a hole)."""
     h5py = hdf5.load()
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
@@ -17,6 +18,8 @@ from .schema import ENUMS
 
 #: Everybody with HDF5 1.8 can read the file, and a killed writer leaves no "open" mark in it.
 LIBVER = ("earliest", "v110")
+
+_FULL = 1 << 16  # a disk with fewer free bytes counts as full
 
 
 def load() -> Any:
@@ -94,8 +97,20 @@ def open_low_level(path: Path, comm: Any = None) -> Any:
         from mpi4py import MPI
 
         fapl.set_fapl_mpio(comm, MPI.Info())
-    _no_locking(fapl)
-    return h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDWR, fapl)
+    # Our own lock keeps a second run out; HDF5's would keep readers out, and fails on some
+    # network file systems.
+    if hasattr(fapl, "set_file_locking"):
+        fapl.set_file_locking(False, True)
+    file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDWR, fapl)
+    # Closing is collective: a rank that breaks down must not wait for the others in it.
+    file.locked = comm is not None
+    return file
+
+
+def close(file: Any) -> None:
+    """Close a file of :func:`open_low_level`; collective if opening it was."""
+    file.locked = False
+    file.close()
 
 
 def open_plain(path: Path, mode: str = "r") -> Any:
@@ -107,11 +122,45 @@ def open_plain(path: Path, mode: str = "r") -> Any:
         return h5py.File(path, mode)
 
 
-def _no_locking(fapl: Any) -> None:
-    # Our own lock keeps a second run out; HDF5's would keep readers out, and fails on some
-    # network file systems.
-    if hasattr(fapl, "set_file_locking"):
-        fapl.set_file_locking(False, True)
+class Rows:
+    """Rows of one dataset of a file that :func:`open_low_level` opened.
+
+    h5py's convenient interface spends over a millisecond a row on finding out what it was
+    given; here that is known.
+
+    Attributes
+    ----------
+    length : int
+        Number of rows.
+    fits : bool
+        Whether the file's rows are of just the type `dtype`.
+    """
+
+    def __init__(self, file: Any, name: str, dtype: np.dtype):
+        h5py = load()
+        self._h5s = h5py.h5s
+        self._dataset = h5py.h5d.open(file, name.encode())
+        self._type = h5py.h5t.py_create(typed(dtype), logical=True)
+        self._space = self._dataset.get_space()
+        self._one = h5py.h5s.create_simple((1,))
+        self.length = self._dataset.shape[0]
+        self.fits = self._dataset.get_type().equal(self._type)
+
+    def write(self, start: int, rows: np.ndarray) -> None:
+        """Overwrite consecutive rows; the array must be contiguous."""
+        count = len(rows)
+        memory = self._one if count == 1 else self._h5s.create_simple((count,))
+        self._space.select_hyperslab((start,), (count,))
+        self._dataset.write(memory, self._space, rows, self._type)
+
+    def read(self, start: int, rows: np.ndarray) -> None:
+        """Read one row into an array of length 1."""
+        self._space.select_hyperslab((start,), (1,))
+        self._dataset.read(self._one, self._space, rows, self._type)
+
+    def close(self) -> None:
+        """Let go of the dataset."""
+        self._dataset.close()
 
 
 def reason(error: BaseException) -> str:
@@ -142,8 +191,10 @@ def write_error(path: Path, what: str, error: BaseException) -> StoreError:
         errno.EFBIG: f"raise the limit on file sizes (ulimit -f), {again}",
     }
     number = error_number(error)
+    if number is None and shutil.disk_usage(path.parent).free < _FULL:
+        number = errno.ENOSPC  # MPI has lost the reason
     return StoreError(
-        f"{path}: cannot write {what}: {reason(error)}",
+        f"{path}: cannot write {what}: {os.strerror(number) if number else reason(error)}",
         value=str(path),
         remedy=remedies.get(number or 0, f"mend the disk or file system, {again}"),
     )
@@ -160,7 +211,7 @@ def unreadable(path: Path, error: BaseException) -> StoreError:
             remedy="change its permissions, or name another file with --output",
         )
     if "truncated file" in text:
-        return StoreError(f"{path} is cut short: its end is missing", value=str(path), remedy=other)
+        return StoreError(f"{path} is truncated: its end is missing", value=str(path), remedy=other)
     if "signature not found" in text:
         return StoreError(f"{path} is not an HDF5 file", value=str(path), remedy=other)
     return StoreError(

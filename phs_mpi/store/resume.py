@@ -162,23 +162,31 @@ def _must_be_rebuilt(
 def _mend(snapshot: Snapshot, kept: np.ndarray, log: np.ndarray) -> None:
     """Void rows that do not count, and make ``/log`` agree with the others."""
     void = np.union1d(np.flatnonzero(snapshot.finished & ~kept), snapshot.torn)
-    path = snapshot.path
+    length = len(snapshot.log)
+    # Behind the entries everything must be free again.
+    end = snapshot.log_capacity if snapshot.log_has_gaps else len(log)
+    tail = np.zeros(end - length, schema.LOG_DTYPE)
+    tail[: len(log) - length] = log[length:]
     try:
-        if not len(void) and len(log) == len(snapshot.log) and not snapshot.log_has_gaps:
-            with hdf5.open_plain(path, "r+"):
-                return  # it can be written: better to know now
-        with hdf5.open_plain(path, "r+") as file:
-            for index in void.tolist():
-                for name in ("evaluations", "errors"):
-                    dataset = file[name]
-                    creation.write_rows(dataset, index, np.zeros(1, dataset.dtype))
-            tail = np.zeros(snapshot.log_capacity - len(snapshot.log), schema.LOG_DTYPE)
-            tail[: len(log) - len(snapshot.log)] = log[len(snapshot.log) :]
-            if not snapshot.log_has_gaps:
-                tail = tail[: len(log) - len(snapshot.log)]
-            creation.write_rows(file["log"], len(snapshot.log), tail)
+        # Opened even if nothing is to be changed: better to know now that it can be written.
+        file = hdf5.open_low_level(snapshot.path)
+        try:
+            for name, dtype in (
+                ("evaluations", snapshot.row_dtype),
+                ("errors", schema.TRACEBACK_DTYPE),
+            ):
+                rows = hdf5.Rows(file, name, dtype)
+                for index in void.tolist():
+                    rows.write(index, np.zeros(1, dtype))
+                rows.close()
+            if len(tail):
+                rows = hdf5.Rows(file, "log", schema.LOG_DTYPE)
+                rows.write(length, tail)
+                rows.close()
+        finally:
+            hdf5.close(file)
     except OSError as error:
-        raise hdf5.write_error(path, "what a killed run left open", error) from error
+        raise hdf5.write_error(snapshot.path, "what a killed run left open", error) from error
 
 
 def _rebuild(
@@ -193,7 +201,7 @@ def _rebuild(
     """Copy what counts into a new file with other dimensions, and put it over the old one."""
     size = creation.required_bytes(table, definition)
     with creation.new_file(snapshot.path, size, table) as file:
-        creation.fill(file, table, definition, source, provenance)
+        creation.fill(file, table, definition, source, provenance, len(log))
         for name, value in snapshot.attributes.items():
             file.attrs[name] = value  # how it began
         creation.write_rows(file["log"], 0, log)
@@ -214,7 +222,7 @@ def _rebuild(
 
 def _renew_checksums(rows: np.ndarray, which: np.ndarray) -> None:
     size = rows.dtype.itemsize
-    raw = memoryview(rows.view(np.uint8).reshape(-1))  # type: ignore[arg-type]
+    raw = rows.view(np.uint8).reshape(-1).data
     for i in which.tolist():
         rows["checksum"][i] = schema.checksum(raw[i * size : (i + 1) * size])
 

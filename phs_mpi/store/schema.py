@@ -117,7 +117,7 @@ def whole(rows: np.ndarray) -> np.ndarray:
         return valid
     size = rows.dtype.itemsize
     rows = np.ascontiguousarray(rows)
-    raw = memoryview(rows.view(np.uint8).reshape(-1))  # type: ignore[arg-type]
+    raw = rows.view(np.uint8).reshape(-1).data
     stored = rows["checksum"]
     for i in candidates.tolist():
         valid[i] = checksum(raw[i * size : (i + 1) * size]) == stored[i]
@@ -137,7 +137,7 @@ def text_tail(text: str, width: int) -> bytes:
     raw = _utf8(text)
     if len(raw) <= width:
         return raw
-    return raw[-width:].decode("utf-8", "ignore").encode()
+    return raw[len(raw) - width :].decode("utf-8", "ignore").encode()
 
 
 def _utf8(text: str) -> bytes:

@@ -19,6 +19,7 @@ from ..errors import StoreError
 from ..log import EntryKind, Status
 from ..parameters import ParameterType
 from . import hdf5, schema
+from .raw import RawRows, open_descriptor
 
 #: Small columns of /evaluations that a snapshot copies, to be consistent in itself.
 COLUMNS = (
@@ -36,8 +37,8 @@ COLUMNS = (
 )
 
 _TRIES = 5
-_CHUNK = 20_000
-_NEEDED = ("parameter_sets", "evaluations", "errors", "log", "definition", "source/experiment.py")
+_DATASETS = ("parameter_sets", "evaluations", "errors", "log")
+_NEEDED = (*_DATASETS, "definition", "source/experiment.py")
 
 
 @dataclass
@@ -84,9 +85,8 @@ class Snapshot:
     log_capacity: int
     log_has_gaps: bool
     in_place: bool
-    _rows: np.ndarray = field(repr=False)
-    _sets: np.ndarray = field(repr=False)
-    _tracebacks: np.ndarray = field(repr=False)
+    _raw: dict[str, RawRows] = field(repr=False)
+    _keeper: _Keeper = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.status)
@@ -106,6 +106,10 @@ class Snapshot:
         """Whether every set is evaluated."""
         return bool(self.finished.all())
 
+    @cached_property
+    def _sets(self) -> np.ndarray:
+        return self._raw["parameter_sets"].read()
+
     @property
     def defined(self) -> np.ndarray:
         """Values of all sets as defined; structured, shape (sets,)."""
@@ -114,7 +118,7 @@ class Snapshot:
     @property
     def row_dtype(self) -> np.dtype:
         """Type of a row of ``/evaluations``."""
-        return self._rows.dtype
+        return self._raw["evaluations"].dtype
 
     @property
     def maximize(self) -> bool:
@@ -124,7 +128,7 @@ class Snapshot:
     @property
     def group_of(self) -> np.ndarray:
         """Number of each set's group, shape (sets,)."""
-        return self._sets["group"].copy()
+        return self._sets["group"]
 
     def cells(self, indices: np.ndarray | None = None) -> np.ndarray:
         """Values used where a set is evaluated, as defined elsewhere; structured, shape (n,)."""
@@ -133,7 +137,7 @@ class Snapshot:
         indices = np.asarray(indices, int)
         cells = self._sets["values"][indices]
         finished = self.finished[indices]
-        cells[finished] = self._rows["values"][indices[finished]]
+        cells[finished] = self.rows(indices[finished])["values"]
         return cells
 
     @cached_property
@@ -146,24 +150,24 @@ class Snapshot:
         cells = self.cells(np.array([index]))[0]
         return {name: kind.from_column(cells[name]) for name, kind in self.types.items()}
 
-    def rows(self, indices: np.ndarray) -> np.ndarray:
+    def rows(self, indices: Any) -> np.ndarray:
         """Whole rows of ``/evaluations``, shape (n,)."""
-        return self._rows[np.asarray(indices, int)]
+        return self._raw["evaluations"].take(indices)
 
     def error(self, index: int) -> str:
         """Why an evaluation failed, in a line; empty if it did not."""
-        return _text(self._rows["error"][index]) if self.finished[index] else ""
+        return _text(self.rows([index])["error"][0]) if self.finished[index] else ""
 
     def traceback(self, index: int) -> str:
         """End of the traceback of a failed evaluation; empty if there is none."""
         failed = self.finished[index] and not self.done[index]
-        return _text(self._tracebacks[index]) if failed else ""
+        return _text(self._raw["errors"].take([index])[0]) if failed else ""
 
     def metrics(self, index: int) -> dict[str, float]:
         """Metrics of an evaluation: the declared ones, then the others."""
-        row = self._rows[index]
-        names = (row.dtype.names or ()) and "metrics" in row.dtype.names
-        found = {n: float(row["metrics"][n]) for n in row["metrics"].dtype.names} if names else {}
+        row = self.rows([index])[0]
+        names = schema.metric_names(row.dtype)
+        found = {name: float(row["metrics"][name]) for name in names}
         return found | json.loads(_text(row["more_metrics"]) or "{}")
 
 
@@ -200,61 +204,61 @@ def read(path: str | os.PathLike, *, verify: bool = False) -> Snapshot:
 
 
 def _read(path: Path, verify: bool) -> Snapshot:
+    keeper = _Keeper()
+    descriptor = open_descriptor(path, keeper)
     with hdf5.open_plain(path) as file:
         attributes = check_format(file, path)
         definition = json.loads(_text(file["definition"][()]))
         source = _text(file["source/experiment.py"][()])
-        taken = time.time()
-        # The log first: what it calls completed was on disk before.
-        whole_log = mapped(path, file["log"])
-        sets = file["evaluations"].shape[0]
-        log = whole_log[: schema.log_length(whole_log, sets)].copy()
-        rows = mapped(path, file["evaluations"])
-        parameter_sets = mapped(path, file["parameter_sets"])
-        tracebacks = mapped(path, file["errors"])
-        in_place = all(
-            file[name].id.get_offset() is not None for name in ("evaluations", "errors", "log")
-        )
-    status = rows["status"].copy()
-    if verify:
-        suspects = np.flatnonzero(status)
-    else:
-        logged = schema.last_kinds(log, sets) == EntryKind.COMPLETED
-        suspects = np.flatnonzero((status != Status.EMPTY) & ~logged)
-    torn = _torn(rows, suspects)
-    status[torn] = Status.EMPTY
-    columns = {name: rows[name].copy() for name in COLUMNS}
+        raw = {name: RawRows(descriptor, file[name]) for name in _DATASETS}
+    taken = time.time()
+    # The log first: what it calls completed was on disk before.
+    whole_log = raw["log"].read()
+    sets = len(raw["evaluations"])
+    log = whole_log[: schema.log_length(whole_log, sets)].copy()
+    trusted = np.zeros(sets, bool)
+    if not verify:
+        trusted = schema.last_kinds(log, sets) == EntryKind.COMPLETED
+    status, columns, torn = _columns(raw["evaluations"], trusted)
     return Snapshot(
-        path,
-        attributes,
-        definition,
-        source,
-        status,
-        torn,
-        log,
-        columns,
-        taken,
-        len(whole_log),
-        bool(whole_log["kind"][len(log) :].any()),
-        in_place,
-        rows,
-        parameter_sets,
-        tracebacks,
+        path=path,
+        attributes=attributes,
+        definition=definition,
+        source=source,
+        status=status,
+        torn=torn,
+        log=log,
+        columns=columns,
+        taken=taken,
+        log_capacity=len(whole_log),
+        log_has_gaps=bool(whole_log["kind"][len(log) :].any()),
+        in_place=all(rows.contiguous for rows in raw.values()),
+        _raw=raw,
+        _keeper=keeper,
     )
 
 
-def _torn(rows: np.ndarray, suspects: np.ndarray) -> np.ndarray:
-    """Those of the rows `suspects` that are damaged, looked at in pieces to spare memory."""
-    pieces = np.split(suspects, range(_CHUNK, len(suspects), _CHUNK))
-    return np.concatenate([piece[~schema.whole(rows[piece])] for piece in pieces])
+def _columns(
+    rows: RawRows, trusted: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """Status and small columns of all rows, and which are damaged; from one look at each."""
+    status = np.zeros(len(rows), np.uint8)
+    columns = {name: np.zeros(len(rows), rows.dtype[name]) for name in COLUMNS}
+    torn = []
+    for start, chunk in rows.chunks():
+        here = slice(start, start + len(chunk))
+        suspects = np.flatnonzero((chunk["status"] != Status.EMPTY) & ~trusted[here])
+        damaged = suspects[~schema.whole(chunk[suspects])]
+        chunk["status"][damaged] = Status.EMPTY
+        torn.append(start + damaged)
+        status[here] = chunk["status"]
+        for name, column in columns.items():
+            column[here] = chunk[name]
+    return status, columns, np.concatenate([*torn, np.zeros(0, int)])
 
 
-def mapped(path: Path, dataset: Any) -> np.ndarray:
-    """A dataset's bytes in the file as an array: nothing is read before it is needed."""
-    offset = dataset.id.get_offset()
-    if offset is None:  # rewritten by some other tool, in pieces or compressed
-        return dataset[()]
-    return np.asarray(np.memmap(path, dataset.dtype, "r", offset, dataset.shape))
+class _Keeper:
+    """While this lives, the file stays open."""
 
 
 def check_readable(path: Path) -> None:

@@ -42,6 +42,7 @@ class Store:
         self._path = path
         self._table = table
         self._sets = len(table)
+        self._parallel = comm is not None
         if comm is not None and not has_mpi():
             raise StoreError(
                 "this h5py was built without MPI, so that ranks cannot write one file together",
@@ -52,9 +53,9 @@ class Store:
             dataset = hdf5.load().h5d.open(self._file, b"evaluations")
             self._metrics = schema.metric_names(dataset.dtype)
             row_dtype = schema.evaluation_dtype(table.dtype, self._metrics)
-            self._rows = _Rows(self._file, "evaluations", row_dtype)
-            self._tracebacks = _Rows(self._file, "errors", schema.TRACEBACK_DTYPE)
-            self._log = _Rows(self._file, "log", schema.LOG_DTYPE)
+            self._rows = hdf5.Rows(self._file, "evaluations", row_dtype)
+            self._tracebacks = hdf5.Rows(self._file, "errors", schema.TRACEBACK_DTYPE)
+            self._log = hdf5.Rows(self._file, "log", schema.LOG_DTYPE)
         except (OSError, KeyError) as error:
             raise hdf5.unreadable(path, error) from error
         if self._rows.length != self._sets or not self._rows.fits:
@@ -65,7 +66,7 @@ class Store:
             )
         # One row and its bytes, used again and again: what a row costs is mostly Python.
         self._row = np.zeros(1, row_dtype)
-        self._bytes = memoryview(self._row.view(np.uint8))  # type: ignore[arg-type]
+        self._bytes = self._row.view(np.uint8).data
         self._log_length: int | None = None
 
     def commit(self, proposal: Proposal, outcome: Outcome) -> None:
@@ -121,15 +122,17 @@ class Store:
         try:
             for rows in (self._rows, self._tracebacks, self._log):
                 rows.close()
-            self._file.close()
+            hdf5.close(self._file)
         except (OSError, RuntimeError) as error:
             raise hdf5.write_error(self._path, "its end", error) from error
 
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *details: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *details: object) -> None:
+        # After an error on this rank others may never come to the collective closing.
+        if kind is None or not self._parallel:
+            self.close()
 
     def _fill(self, proposal: Proposal, outcome: Outcome) -> None:
         index = outcome.index
@@ -167,33 +170,3 @@ class Store:
             self._log.read(middle, entry)
             low, high = (middle + 1, high) if entry["kind"][0] else (low, middle)
         return low
-
-
-class _Rows:
-    """Consecutive rows of one dataset, written below h5py's convenient interface.
-
-    That interface spends over a millisecond a row on finding out what it was given.
-    """
-
-    def __init__(self, file: Any, name: str, dtype: np.dtype):
-        h5py = hdf5.load()
-        self._h5s = h5py.h5s
-        self._dataset = h5py.h5d.open(file, name.encode())
-        self._type = h5py.h5t.py_create(hdf5.typed(dtype), logical=True)
-        self._space = self._dataset.get_space()
-        self._one = h5py.h5s.create_simple((1,))
-        self.length = self._dataset.shape[0]
-        self.fits = self._dataset.get_type().equal(self._type)
-
-    def write(self, start: int, rows: np.ndarray) -> None:
-        count = len(rows)
-        memory = self._one if count == 1 else self._h5s.create_simple((count,))
-        self._space.select_hyperslab((start,), (count,))
-        self._dataset.write(memory, self._space, rows, self._type)
-
-    def read(self, start: int, rows: np.ndarray) -> None:
-        self._space.select_hyperslab((start,), (1,))
-        self._dataset.read(self._one, self._space, rows, self._type)
-
-    def close(self) -> None:
-        self._dataset.close()

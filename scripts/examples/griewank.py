@@ -1,6 +1,6 @@
 """The paper's first example: the minimum of the second-order Griewank function.
 
-    mpirun -n 4 python -m phs_mpi scripts/examples/griewank.py
+mpirun -n 4 python -m phs_mpi scripts/examples/griewank.py
 """
 
 import math

@@ -64,6 +64,20 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def kill_job(process) -> None:
+    """kill -9 of the launcher and of all ranks, which have process groups of their own."""
+    for pid in [*children(process.pid), process.pid]:
+        os.kill(pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+
+
 def rows(folder: Path):
     with h5py.File(folder / "experiment.h5", locking=False) as file:
         return file["evaluations"][...]
@@ -91,10 +105,7 @@ def test_killing_the_whole_job(launch, ranks):
     process = launch.start(ranks, "-m", "phs_mpi", "experiment.py")
     wait_for(lambda: len(lines(launch.folder, "end")) >= 25, process)
     ended = len(lines(launch.folder, "end"))
-    victims = [*children(process.pid), process.pid]
-    for pid in victims:
-        os.kill(pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    kill_job(process)
     # Each worker may have ended one evaluation whose row was not yet written.
     workers = 1 if ranks is None else ranks - 1
     check_resumed(launch, ranks, ended - workers)
@@ -104,9 +115,22 @@ def test_resume_on_another_number_of_ranks(launch):
     launch.write("experiment.py", EXPERIMENT)
     process = launch.start(4, "-m", "phs_mpi", "experiment.py")
     wait_for(lambda: len(lines(launch.folder, "end")) >= 30, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    kill_job(process)
     check_resumed(launch, 3, 27)
+
+
+def test_ranks_end_when_only_mpirun_is_killed(launch):
+    launch.write("experiment.py", EXPERIMENT)
+    process = launch.start(3, "-m", "phs_mpi", "experiment.py")
+    wait_for(lambda: len(lines(launch.folder, "end")) >= 10, process)
+    ranks = children(process.pid)
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 30
+    while any(alive(pid) for pid in ranks):
+        assert time.monotonic() < deadline, "ranks outlive their launcher"
+        time.sleep(0.05)
+    check_resumed(launch, 3, 8)
 
 
 def test_killing_one_worker_ends_the_job_and_loses_nothing(launch):

@@ -5,12 +5,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phs_mpi.declaration import parameter_types
 from phs_mpi.errors import DefinitionError
 from phs_mpi.parameters import expr, plain
+
+unhurried = settings(deadline=None)  # the machine may be shared
 
 CATEGORIES = ["1", 1, 1.0, True, None, "None", "", 0.1, -0.0, "ü"]
 
@@ -73,12 +75,14 @@ def test_descriptions_are_json(spec, values):
     json.dumps([plain(declared.convert(value)) for value in values])
 
 
+@unhurried
 @given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_any_text_survives_its_column(text):
     declared = parameter_types({"x": str})["x"]
     assert declared.from_column(declared.column([text, "longer" * 5])[0]) == text
 
 
+@unhurried
 @given(st.floats(width=32, allow_nan=False))
 def test_any_float32_survives_its_column(value):
     declared = parameter_types({"x": "float32"})["x"]

@@ -85,7 +85,7 @@ def test_draining_stops_everybody_but_the_running(schedule):
 
 @pytest.mark.parametrize("event", [Finished(1, 0), Proposed(1, 0)])
 def test_event_of_an_idle_worker_is_refused(schedule, event):
-    with pytest.raises(InvalidEvent, match="running {}"):
+    with pytest.raises(InvalidEvent, match=r"running \{\}"):
         schedule.handle(event)
 
 

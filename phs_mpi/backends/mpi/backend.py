@@ -8,6 +8,8 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 # Before MPI is imported: the library reads them when it starts. The binomial tree that Open
@@ -23,8 +25,12 @@ mpi4py.rc.thread_level = os.environ.get("PHS_MPI_THREAD_LEVEL", "multiple")
 from mpi4py import MPI
 
 from ...errors import BackendError, PhsError
+from ...experiment import Experiment
 from ...loading import load_experiment
-from ...log import EntryKind, Log, LogEntry
+from ...log import EntryKind, Log, LogEntry, Outcome, Proposal
+from ...progress import Progress
+from ...store import Store, open_store
+from ...table import Table
 from .. import base, serial
 from . import messages
 from .exchange import Exchange
@@ -49,8 +55,8 @@ def run(path: Path, options: base.Options) -> int:
         return serial.run(path, options)
     try:
         return _run(world, path, options)
-    except PhsError:
-        raise
+    except (PhsError, SystemExit):
+        raise  # all ranks have agreed to end (see _together)
     except BaseException:
         abort(world, traceback.format_exc())
         raise
@@ -79,53 +85,94 @@ def abort(world: MPI.Comm, text: str, status: int = BROKEN) -> None:
     world.Abort(status)
 
 
+@dataclass
+class _Plan:
+    """What rank 0 tells the others about the run."""
+
+    table: Table
+    output: Path
+    replay: list[LogEntry]
+    anything: bool  # whether a parameter set is left to evaluate
+
+
 def _run(world: MPI.Comm, path: Path, options: base.Options) -> int:
-    rank = world.Get_rank()
-    # Three communicators, so that nothing is ever matched by the wrong receive.
-    schedule_comm, exchange_comm, store_comm = world.Dup(), world.Dup(), world.Dup()
     experiment = _together(world, lambda: load_experiment(path, options.seed))
-    parallel = options.store and not options.rank_0_writes and _parallel_hdf5()
-    job = None
-
-    def prepare() -> tuple | None:
-        nonlocal job
-        if rank != 0:
-            return None
-        job = base.make_job(
-            experiment,
-            path,
-            options,
-            {"backend": "mpi", "mpi_library": MPI.Get_library_version().split("\n")[0]},
-        )
-        return job.table, job.output, job.replay, bool(job.missing)
-
-    _together(world, prepare)
+    provenance = {"backend": "mpi", "mpi_library": MPI.Get_library_version().split("\n")[0]}
+    job = _together(
+        world,
+        lambda: None if world.rank else base.make_job(experiment, path, options, provenance),
+    )
+    if job is None:
+        plan = world.bcast(None, root=0)
+        if plan.anything:
+            with _Side(world, plan, options) as side:
+                _work(side, experiment)
+        return world.bcast(None, root=0)
     try:
-        table, output, replay, anything = world.bcast(
-            (job.table, job.output, job.replay, bool(job.missing)) if job else None, root=0
-        )
-        progress = base.make_progress(job, options) if job else None
-        if progress:
-            base.announce(job, progress, _remarks(options, parallel) if anything else ())
-        if anything:
-            log = Log(replay)
-            store = _open_store(world, store_comm, output, table, options, parallel)
-            arguments = (world, schedule_comm, exchange_comm, table, log, store, options)
-            if rank == 0:
-                _serve(job, progress, parallel, *arguments)
-            else:
-                _work(experiment, output, parallel, *arguments)
-            if store is not None:
-                store.close()
-            if options.check_log and not same_log_everywhere(world, log):
-                raise AssertionError("the ranks do not hold the same log")
-            if options.check_log and rank == 0:
-                progress.say(f"{world.Get_size()} ranks hold the same log of {len(log)} entries")
-        status = base.conclude(job, options, progress) if job else None
-        return world.bcast(status, root=0)
+        world.bcast(_Plan(job.table, job.output, job.replay, bool(job.missing)), root=0)
+        progress = base.make_progress(job, options)
+        base.announce(job, progress, _remarks(options) if job.missing else ())
+        if job.missing:
+            plan = _Plan(job.table, job.output, job.replay, True)
+            with _Side(world, plan, options, progress) as side:
+                _serve(side, job, progress)
+        return world.bcast(base.conclude(job, options, progress), root=0)
     finally:
-        if job:
-            job.close()
+        job.close()
+
+
+class _Side:
+    """What a rank has while the run lasts; made and closed on all ranks together."""
+
+    def __init__(
+        self, world: MPI.Comm, plan: _Plan, options: base.Options, progress: Progress | None = None
+    ):
+        self.world = world
+        self.plan = plan
+        self.options = options
+        self.progress = progress
+        # Three communicators, so that nothing is ever matched by the wrong receive.
+        self.schedule_comm, self.exchange_comm = world.Dup(), world.Dup()
+        self.parallel = _parallel(options)
+        self.store: Store | None = None
+        if self.parallel:
+            store_comm = world.Dup()
+            self.store = _together(world, lambda: open_store(plan.output, plan.table, store_comm))
+        elif options.store and world.rank == 0:
+            self.store = open_store(plan.output, plan.table)
+        node = world.Split_type(MPI.COMM_TYPE_SHARED)
+        self.pause = longest_pause(node.Get_size(), os.cpu_count() or 1)
+        node.Free()
+        self.log = Log(plan.replay)
+
+    def exchange(self, on_entry: Callable[[LogEntry], None] | None = None) -> Exchange:
+        """This rank's part of the exchange."""
+        table = self.plan.table
+        bayesian = [bool(group.bayesian) for group in table.groups]
+        return Exchange(
+            self.exchange_comm,
+            self.log,
+            messages.record_dtype(table.dtype if any(bayesian) else None),
+            lambda index: bayesian[table.group_of[index]],
+            on_entry,
+        )
+
+    def __enter__(self) -> _Side:
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if error is not None:
+            return  # the job is being aborted: nothing collective will ever finish
+        if self.store is not None:
+            self.store.close()
+        if not self.options.check_log:
+            return
+        if not same_log_everywhere(self.world, self.log):
+            raise AssertionError("the ranks do not hold the same log")
+        if self.progress is not None:
+            self.progress.say(
+                f"{self.world.size} ranks hold the same log of {len(self.log)} entries"
+            )
 
 
 def _together(world: MPI.Comm, action):
@@ -151,15 +198,18 @@ def _together(world: MPI.Comm, action):
     raise first
 
 
-def _parallel_hdf5() -> bool:
+def _parallel(options: base.Options) -> bool:
+    """Whether each worker writes its own rows."""
+    if not options.store or options.rank_0_writes:
+        return False
     import h5py
 
     return bool(h5py.get_config().mpi)
 
 
-def _remarks(options: base.Options, parallel: bool) -> list[str]:
+def _remarks(options: base.Options) -> list[str]:
     remarks = []
-    if options.store and not parallel and not options.rank_0_writes:
+    if options.store and not options.rank_0_writes and not _parallel(options):
         remarks.append("h5py is built without MPI: rank 0 writes the results of all workers")
     if not _threads_allowed():
         remarks.append(
@@ -173,33 +223,8 @@ def _threads_allowed() -> bool:
     return MPI.Query_thread() >= MPI.THREAD_MULTIPLE
 
 
-def _open_store(world, store_comm, output, table, options, parallel):
-    from ...store import open_store
-
-    if not options.store or not (parallel or world.Get_rank() == 0):
-        return None
-    if parallel:
-        return _together(world, lambda: open_store(output, table, store_comm))
-    return open_store(output, table)
-
-
-def _pause(world: MPI.Comm) -> float:
-    node = world.Split_type(MPI.COMM_TYPE_SHARED)
-    ranks_here = node.Get_size()
-    node.Free()
-    return longest_pause(ranks_here, os.cpu_count() or 1)
-
-
-def _bayesian_test(table):
-    groups = [bool(group.bayesian) for group in table.groups]
-    group_of = table.group_of
-    return (lambda index: groups[group_of[index]]), any(groups)
-
-
-def _serve(job, progress, parallel, world, schedule_comm, exchange_comm, table, log, store, options):
-    is_bayesian, any_bayesian = _bayesian_test(table)
-    record = messages.record_dtype(table.dtype if any_bayesian else None)
-    pause = _pause(world)
+def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
+    """The run on rank 0."""
     asked = False
 
     def ask() -> None:
@@ -212,16 +237,15 @@ def _serve(job, progress, parallel, world, schedule_comm, exchange_comm, table, 
         if entry.kind == EntryKind.COMPLETED:
             progress.completed(entry.index, entry.result)
 
-    exchange = Exchange(exchange_comm, log, record, is_bayesian, on_entry)
+    store = side.store
     master = Master(
-        schedule_comm,
+        side.schedule_comm,
         job.schedule(),
-        exchange,
+        side.exchange(on_entry),
         store.append_log if store else lambda kinds, indices: None,
-        commit=store.commit if store and not parallel else None,
+        commit=store.commit if store and not side.parallel else None,
         # A header costs every rank tens of microseconds: fewer of them where there are many.
-        announce_seconds=min(max(1e-3, 1e-4 * world.Get_size()), 20e-3),
-        longest_pause=min(pause, 2e-3),
+        announce_seconds=min(max(1e-3, 1e-4 * side.world.size), 20e-3),
         on_tick=lambda: asked,
     )
     with base.interrupts(ask, again=False):
@@ -230,47 +254,51 @@ def _serve(job, progress, parallel, world, schedule_comm, exchange_comm, table, 
         except PhsError as error:
             # Workers are in the middle of evaluations: there is no orderly way to reach them.
             progress.close()
-            again = base.resume_command(options)
             progress.say(f"error: {error}")
-            progress.say(f"all completed evaluations are in {job.output}; to go on: {again}")
-            world.Abort(error.exit_status)
+            progress.say(
+                f"all completed evaluations are in {job.output}; to go on: "
+                f"{base.resume_command(side.options)}"
+            )
+            side.world.Abort(error.exit_status)
 
 
-def _work(experiment, output, parallel, world, schedule_comm, exchange_comm, table, log, store, options):
-    is_bayesian, any_bayesian = _bayesian_test(table)
-    record = messages.record_dtype(table.dtype if any_bayesian else None)
-    pause = _pause(world)
-    exchange = Exchange(exchange_comm, log, record, is_bayesian)
-    worker = base.make_worker(experiment, table, output, number=world.Get_rank())
-    if store is not None:
-        commit = store.commit
-    elif options.store:
-        commit = None
-    else:
-        commit = lambda proposal, outcome: None  # noqa: E731
+def _work(side: _Side, experiment: Experiment) -> None:
+    """The run on a worker rank."""
+    world, table = side.world, side.plan.table
+    worker = base.make_worker(experiment, table, side.plan.output, number=world.rank)
+    exchange = side.exchange()
+    commit: Callable[[Proposal, Outcome], None] | None = None
+    if side.store is not None:
+        commit = side.store.commit
+    elif not side.options.store:
+        commit = _forget
     loop = WorkerLoop(
-        schedule_comm,
+        side.schedule_comm,
         exchange,
-        log,
+        side.log,
         table,
         worker,
         commit,
         wait_for_all=experiment.wait_for_all,
-        longest_pause=pause,
+        longest_pause=side.pause,
     )
     if _threads_allowed():
-        exchange.start_thread(pause, lambda error: abort(world, _formatted(error)))
+        exchange.start_thread(side.pause, lambda error: abort(world, _formatted(error)))
     try:
-        # The job's end is rank 0's business: it drains, and a worker finishes what it runs.
+        # When the job ends is rank 0's business: it drains, a worker finishes what it runs.
         with base.interrupts(lambda: None, again=False):
             loop.run()
     except PhsError as error:
-        loop.fail(f"rank {world.Get_rank()} on {socket.gethostname()}: {error}")
+        loop.fail(f"rank {world.rank} on {socket.gethostname()}: {error}")
         time.sleep(FAREWELL_SECONDS)  # rank 0 prints the message and ends the job
         abort(world, str(error), error.exit_status)
     finally:
         with contextlib.suppress(OSError):
             worker.close()
+
+
+def _forget(proposal: Proposal, outcome: Outcome) -> None:
+    """Commit nothing: the run is without a store."""
 
 
 def _formatted(error: BaseException) -> str:

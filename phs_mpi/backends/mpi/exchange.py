@@ -220,5 +220,3 @@ class Exchange:
             if self._on_entry is not None:
                 self._on_entry(entry)
         self.rounds_done += 1
-
-

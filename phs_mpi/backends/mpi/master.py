@@ -173,5 +173,3 @@ class Master:
             self._write_log(self._kinds, self._indices)
             self._kinds, self._indices = [], []
             self._log_written = now
-
-

@@ -77,8 +77,7 @@ def decode_header(buffer: np.ndarray) -> list[LogEntry] | None:
         return None
     words = buffer[1 : 1 + 3 * count].tolist()
     return [
-        LogEntry(EntryKind(words[k]), words[k + 1], words[k + 2])
-        for k in range(0, 3 * count, 3)
+        LogEntry(EntryKind(words[k]), words[k + 1], words[k + 2]) for k in range(0, 3 * count, 3)
     ]
 
 

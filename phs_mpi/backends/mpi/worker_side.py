@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from mpi4py import MPI
 
-from ...experiment import Table
 from ...log import Log, Outcome, Proposal
+from ...table import Table
 from ...worker import Worker
 from . import messages
 from .exchange import Exchange
@@ -140,9 +140,7 @@ class WorkerLoop:
 
     def _receive(self) -> tuple[int, int, int]:
         # Posted and polled: a blocking receive would spin on a core for as long as it waits.
-        request = self._comm.Irecv(
-            [self._in, MPI.INT64_T], source=0, tag=messages.TAG_TO_WORKER
-        )
+        request = self._comm.Irecv([self._in, MPI.INT64_T], source=0, tag=messages.TAG_TO_WORKER)
         wait_until(request.Test, self._exchange.progress, self._backoff)
         kind, index, log_length, _ = self._in.tolist()
         return kind, index, log_length

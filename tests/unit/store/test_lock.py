@@ -50,7 +50,7 @@ def holder(tmp_path):
 
 
 def test_refuses_and_says_who_holds_it(tmp_path, holder):
-    with pytest.raises(StoreError, match=f"process {holder.pid} on .*wait until it ends"):
+    with pytest.raises(StoreError, match=rf"process {holder.pid} on .*wait until it ends"):
         Lock(tmp_path / "a.h5").acquire()
     with Lock(tmp_path / "b.h5"):
         pass
@@ -114,5 +114,5 @@ def test_folder_missing(tmp_path):
 
 def test_folder_is_a_file(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot write in the folder .*Not a directory"):
+    with pytest.raises(StoreError, match=r"cannot write in the folder .*Not a directory"):
         Lock(tmp_path / "file" / "a.h5").acquire()
