@@ -297,6 +297,10 @@ class Evaluator:
         folder = self._folder / f"{proposal.index:06d}"
         context = Context(proposal.index, self._worker, dict(proposal.values), folder, self._seed)
         outcome = Outcome(proposal.index, Status.FAILED, worker=self._worker, host=self._host)
+        if proposal.refused:
+            outcome.start = outcome.end = time.time()
+            outcome.error = proposal.refused
+            return outcome
         capture = self._capture.redirect() if self._capture else contextlib.nullcontext()
         with capture:
             outcome.start = time.time()

@@ -50,6 +50,8 @@ class Proposal:
         The surrogate's prediction of the result, in units of the result; NaN without one.
     acquisition : float
         Value of the acquisition function at the proposed point; NaN without one.
+    refused : str
+        Why the set is not to be evaluated; empty if it is.
     """
 
     index: int
@@ -59,6 +61,7 @@ class Proposal:
     mean: float = math.nan
     std: float = math.nan
     acquisition: float = math.nan
+    refused: str = ""
 
 
 @dataclass(slots=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phs_mpi.encoding import Dimension, Space
-from phs_mpi.log import LogReader, Proposal
-from phs_mpi.search.proposal import Engine
+from phs_mpi.log import LogReader, Proposal, Source
+from phs_mpi.search.proposal import Engine, SpaceExhausted, Suggestion
 from phs_mpi.strategies import Bayesian
 
 if TYPE_CHECKING:
@@ -67,6 +67,11 @@ def _given_dimension(table: Table, name: str, kind: Any) -> Dimension | None:
     return Dimension(name, kind="categorical", categories=tuple(categories), free=False)
 
 
+#: Sets handed out just before this one whose values are not in the log yet: so many of their
+#: proposals are worked out here, so that workers that ask at the same instant differ.
+SIMULTANEOUS = 8
+
+
 class TableProposer:
     """Proposals for the Bayesian sets of one table.
 
@@ -90,10 +95,8 @@ class TableProposer:
         With ``wait_for_all`` only outcomes of lower indices count, in the order of their
         indices: that is the same wherever and in whatever order they were evaluated.
 
-        Raises
-        ------
-        SpaceExhausted
-            If there is nothing left that has not been evaluated.
+        Where nothing is left that has not been evaluated or is not pending, the proposal
+        says so in ``refused``.
         """
         if self._experiment.wait_for_all:
             completed = sorted(i for i in reader.completed if i < index)
@@ -101,14 +104,20 @@ class TableProposer:
         else:
             completed = list(reader.completed)
             pending = [i for i in reader.pending if i != index]
+        evaluated = [self._row(i, reader) for i in completed]
+        results = np.array([reader.completed[i] for i in completed], dtype=float)
+        rows = [self._row(i, reader) for i in pending]
         given = self._table.defined(index)
-        suggestion = self._engine(int(self._table.group_of[index])).propose(
-            index=index,
-            evaluated=[self._row(i, reader) for i in completed],
-            results=np.array([reader.completed[i] for i in completed], dtype=float),
-            pending=[self._row(i, reader) for i in pending],
-            given=given,
-        )
+        refused = ""
+        try:
+            for other in self._silent(index, reader):
+                # What that worker is proposing at this moment, if it sees what we see.
+                guess = self._suggest(other, evaluated, results, rows)
+                rows.append(self._table.defined(other) | guess.values)
+            suggestion = self._suggest(index, evaluated, results, rows)
+        except SpaceExhausted as error:
+            refused = f"not evaluated: {error}"
+            suggestion = Suggestion((evaluated + rows)[-1], Source.SOBOL)
         values = {
             name: self._value(name, suggestion.values[name]) if name not in given else given[name]
             for name in self._experiment.names
@@ -121,7 +130,35 @@ class TableProposer:
             mean=suggestion.mean,
             std=suggestion.std,
             acquisition=suggestion.acquisition,
+            refused=refused,
         )
+
+    def _suggest(
+        self, index: int, evaluated: list[dict], results: np.ndarray, pending: list[dict]
+    ) -> Suggestion:
+        return self._engine(int(self._table.group_of[index])).propose(
+            index=index,
+            evaluated=evaluated,
+            results=results,
+            pending=pending,
+            given=self._table.defined(index),
+        )
+
+    def _silent(self, index: int, reader: LogReader) -> list[int]:
+        """Bayesian sets that were handed out before this one and are not in the log yet.
+
+        Sets are handed out in ascending order, and a drawn set enters the log when it is
+        handed out: what is missing below `index` is being proposed by another worker.
+        """
+        if self._experiment.wait_for_all:
+            return []
+        silent: list[int] = []
+        for i in range(index - 1, -1, -1):
+            if len(silent) == SIMULTANEOUS or not self._table.bayesian(i):
+                break
+            if i not in reader.completed and i not in reader.pending:
+                silent.append(i)
+        return silent[::-1]
 
     def _engine(self, group: int) -> Engine:
         if group not in self._engines:

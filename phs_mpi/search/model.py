@@ -113,8 +113,12 @@ class Model:
         self.gp.condition(y)
         # The posterior mean at an evaluated point is y - noise K⁻¹ y.
         self.fitted = y - self.gp.hyperparameters.noise * self.gp.weights[: len(y)]
+        best = float(self.fitted.min())
+        if len(pending):
+            # Kriging believer: what a pending point promises is no improvement any more.
+            best = min(best, float(self.gp.predict(pending)[0].min()))
         feasibility = self._feasibility(failed) if len(failed) else None
-        self.acquisition = LogExpectedImprovement(self.gp, float(self.fitted.min()), feasibility)
+        self.acquisition = LogExpectedImprovement(self.gp, best, feasibility)
 
     def _refit(self, X: np.ndarray, results: np.ndarray) -> None:
         signed = -results if self.maximize else results

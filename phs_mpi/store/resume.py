@@ -128,8 +128,7 @@ def _refuse_other(snapshot: Snapshot, table: Any, definition: Mapping[str, Any])
         lines = [f"it has {len(snapshot)} parameter sets, and {len(table)} now"]
     if not lines:
         stored = snapshot.defined
-        now = table.values[: len(stored)].astype(stored.dtype)
-        lines = schema.set_differences(stored, now)
+        lines = schema.set_differences(stored, table.values[: len(stored)])
     if not lines:
         moved = np.flatnonzero(snapshot.group_of != table.group_of[: len(snapshot)])
         lines = [f"set {i} belongs to another group of sets now" for i in moved.tolist()]

@@ -224,6 +224,17 @@ def test_other_values_of_the_same_definition_are_refused(path):
         prepare(path, table, experiment.describe(), SOURCE, PROVENANCE)
 
 
+def test_a_longer_text_with_the_same_beginning_is_another_value(path):
+    experiment = make_experiment()
+    table = experiment.table()
+    wider = np.dtype([("x", "f8"), ("y", "f8"), ("kind", "S9")])
+    table.values, table.dtype = table.values.astype(wider), wider
+    assert prepare(path, table, experiment.describe(), SOURCE, PROVENANCE).missing[0] == 14
+    table.values["kind"][2] += b"cdefg"
+    with pytest.raises(StoreError, match=r"set 2: kind is '.*' in the file, '.*cdefg' now"):
+        prepare(path, table, experiment.describe(), SOURCE, PROVENANCE)
+
+
 def test_a_folder_in_its_place(tmp_path):
     with pytest.raises(StoreError, match="is a folder"):
         resume(tmp_path, make_experiment())
