@@ -80,12 +80,17 @@ def log_expected_improvement_slopes(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logarithm of expected improvement and its derivatives by mean and by std.
 
-    With h(z) = φ(z) + z Φ(z) the derivatives are -Φ/(h std) and φ/(h std).
+    With h(z) = φ(z) + z Φ(z) the derivatives are -Φ/(h std) and φ/(h std). Far out, where the
+    logarithms of numerator and denominator are large and nearly equal, these ratios are -z and
+    z² up to a relative 3/z².
     """
     z = (best - mean) / std
     value = log_h(z)
-    by_mean = -np.exp(log_ndtr(z) - value) / std
-    by_std = np.exp(-0.5 * z * z - HALF_LOG_2PI - value) / std
+    far = z < -1e5
+    near = np.where(far, 0.0, z)
+    near_value = np.where(far, 0.0, value)
+    by_mean = np.where(far, z, -np.exp(log_ndtr(near) - near_value)) / std
+    by_std = np.where(far, z * z, np.exp(-0.5 * near * near - HALF_LOG_2PI - near_value)) / std
     return value + np.log(std), by_mean, by_std
 
 

@@ -31,7 +31,7 @@ from scipy.optimize import fmin_l_bfgs_b
 ROOT5 = math.sqrt(5.0)
 
 #: Smallest noise variance, relative to standardised results; keeps K well conditioned.
-MIN_NOISE = 1e-7
+MIN_NOISE = 1e-9
 #: Added to the diagonal, ten times as much at each try, when rounding spoils a factorisation.
 JITTER = 1e-9
 
@@ -160,7 +160,9 @@ def log_marginal_likelihood(
 class Prior:
     """Independent normal priors on the logarithms of the hyperparameters, and box bounds.
 
-    The lengthscale prior is that of Hvarfner et al. 2024: log l ~ N(√2 + log(D)/2, 3).
+    The median of a lengthscale grows with √G as in Hvarfner et al. 2024, but from 0.5 instead of
+    e^√2 and with deviation 1 instead of √3: with few evaluations, far better on all of seven test
+    functions.
     """
 
     mean: np.ndarray
@@ -171,9 +173,9 @@ class Prior:
     def of(cls, dimensions: int) -> Prior:
         """The prior for that many lengthscales."""
         G = dimensions
-        typical = math.sqrt(2.0) + 0.5 * math.log(max(G, 1))
-        mean = np.array([typical] * G + [0.0, math.log(1e-4)])
-        deviation = np.array([math.sqrt(3.0)] * G + [1.0, 3.0])
+        typical = math.log(0.5) + 0.5 * math.log(max(G, 1))
+        mean = np.array([typical] * G + [0.0, math.log(1e-6)])
+        deviation = np.array([1.0] * G + [1.0, 3.0])
         bounds = [(math.log(1e-2), math.log(1e3))] * G
         bounds += [(math.log(1e-2), math.log(1e2)), (math.log(MIN_NOISE), 0.0)]
         return cls(mean, deviation, np.array(bounds))
@@ -185,12 +187,12 @@ class Prior:
 
 
 def fit(X: np.ndarray, y: np.ndarray, group: np.ndarray) -> Hyperparameters:
-    """Most probable hyperparameters, from fixed starting points.
+    """Most probable hyperparameters, climbing from those most probable a priori.
 
     Returns
     -------
     Hyperparameters
-        A function of the arguments alone: no random or remembered starting points.
+        A function of the arguments alone: no random or remembered starting point.
     """
     G = int(group.max()) + 1
     prior = Prior.of(G)
@@ -200,22 +202,10 @@ def fit(X: np.ndarray, y: np.ndarray, group: np.ndarray) -> Hyperparameters:
         density, slope = prior.log_density(theta)
         return -(value + density), -(gradient + slope)
 
-    best = None
-    for length in STARTS:
-        start = prior.mean.copy()
-        start[:G] = math.log(length) + 0.5 * math.log(G)
-        theta, value, _ = fmin_l_bfgs_b(
-            objective, start, bounds=prior.bounds, maxiter=60, factr=1e9, pgtol=1e-3
-        )
-        if best is None or value < best[1]:
-            best = theta, value
-    assert best is not None
-    theta = np.asarray(best[0])
+    theta, _, _ = fmin_l_bfgs_b(
+        objective, prior.mean, bounds=prior.bounds, maxiter=60, factr=1e9, pgtol=1e-3
+    )
     return Hyperparameters(np.exp(theta[:G]), math.exp(theta[-2]), math.exp(theta[-1]))
-
-
-#: Lengthscales, to be multiplied by √G, from which the fit starts.
-STARTS = (0.3, 1.5)
 
 
 class GaussianProcess:

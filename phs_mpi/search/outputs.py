@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 #: Robust standard deviations beyond which a bad, or a good, result is compressed.
-BAD, GOOD = 1.0, 4.0
+BAD, GOOD = 0.0, 4.0
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,13 @@ def test_log_h_and_slopes_are_finite_over_hundred_decades(exponent, negative):
         assert np.isfinite([value, by_mean, by_std]).all()
 
 
+def test_slopes_meet_where_their_form_changes():
+    mean = np.array([0.999e5, 1.001e5])
+    value, by_mean, by_std = log_expected_improvement_slopes(mean, np.ones(2), 0.0)
+    assert np.allclose(by_mean, -mean, rtol=1e-5)
+    assert np.allclose(by_std, mean**2, rtol=1e-5)
+
+
 def test_log_h_rises():
     z = np.concatenate([-np.logspace(8, -8, 2000), np.logspace(-8, 8, 2000)])
     assert (np.diff(log_h(z)) > 0).all()

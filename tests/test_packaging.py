@@ -1,0 +1,109 @@
+"""The package as users get it: a wheel, installed somewhere else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder with phs_mpi installed from a wheel built of a copy of the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    copy = folder / "source"
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, check=True, text=True,
+    ).stdout.split("\0")  # fmt: skip
+    for name in filter(None, files):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((ROOT / name).read_bytes())
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(copy)]
+    subprocess.run([*pip, *build], check=True)
+    (wheel,) = folder.glob("phs_mpi-*.whl")
+    target = folder / "site"
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(target), str(wheel)], check=True)
+    return target
+
+
+@pytest.mark.smoke
+def test_a_wheel_runs_outside_the_checkout(installed, launch):
+    launch.write(
+        "experiment.py",
+        """
+        import phs_mpi
+        from phs_mpi import Bayesian, Experiment, Random
+
+        def target(x):
+            return {"result": x * x, "here": 1.0}
+
+        open("where.txt", "w").write(phs_mpi.__file__)
+        experiment = Experiment(target, {"x": float})
+        experiment.add(4, x=Random(-1, 1))
+        experiment.add(3, x=Bayesian(-1, 1))
+        """,
+    )
+    done = launch.phs(3, "experiment.py", PYTHONPATH=str(installed))
+    assert done.returncode == 0, done.stderr
+    where = Path((launch.folder / "where.txt").read_text())
+    assert where == installed / "phs_mpi" / "__init__.py"
+    status = launch.phs(None, "status", "experiment.h5", PYTHONPATH=str(installed))
+    assert "7 of 7 parameter sets evaluated" in status.stdout
+
+
+def test_the_script_phs_mpi_is_installed(launch):
+    script = Path(sys.executable).parent / "phs-mpi"
+    done = subprocess.run([script, "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("phs_mpi ")
+
+
+HEAVY = ("scipy", "sklearn", "matplotlib", "pandas", "tqdm", "concurrent.futures.process")
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import phs_mpi", (*HEAVY, "numpy", "h5py", "mpi4py")),
+        ("from phs_mpi import Experiment, Random, Bayesian, Choice, Grid, expr, current", HEAVY),
+        ("import phs_mpi.backends.mpi.messages, phs_mpi.schedule, phs_mpi.worker", ("mpi4py",)),
+    ],
+)
+def test_imports_are_lazy(launch, code, absent):
+    done = launch(None, "-c", f"{code}\nimport sys\nprint(*sys.modules)")
+    assert done.returncode == 0, done.stderr
+    assert not set(done.stdout.split()) & set(absent)
+
+
+def test_rank_0_never_imports_what_only_proposals_need(launch):
+    launch.write(
+        "experiment.py",
+        """
+        import atexit, os, sys
+        from phs_mpi import Bayesian, Experiment, Random
+
+        def target(x):
+            return x
+
+        def note():
+            rank = os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ["PMI_RANK"]
+            open(f"modules-{rank}.txt", "w").write("\\n".join(sys.modules))
+
+        atexit.register(note)
+        experiment = Experiment(target, {"x": float})
+        experiment.add(4, x=Random(-1, 1))
+        experiment.add(6, x=Bayesian(-1, 1))
+        """,
+    )
+    done = launch.phs(2, "experiment.py")
+    assert done.returncode == 0, done.stderr
+    master, worker = (set((launch.folder / f"modules-{r}.txt").read_text().split()) for r in "01")
+    assert not master & {"scipy", "sklearn", "matplotlib", "phs_mpi.search"}
+    assert "scipy" in worker
+    assert not worker & {"sklearn", "matplotlib", "tqdm"}
