@@ -200,7 +200,7 @@ def _code(value: Any) -> str:
     return literal(value).replace("__import__('numpy').", "np.")
 
 
-def best_text(snapshot: Snapshot) -> str:
+def best_text(snapshot: Snapshot, *, as_dict: bool = True) -> str:
     """The best parameter set as Python: a call and a dictionary; or that there is none."""
     index = best(snapshot)
     if index is None:
@@ -214,7 +214,7 @@ def best_text(snapshot: Snapshot) -> str:
         f"# best: set {index}, result {result!r}" + (f" ({metrics})" if metrics else ""),
         as_python(values, target, expressions),
     ]
-    if not expressions and target != "dict":
+    if as_dict and not expressions and target != "dict":
         lines.append(as_python(values))
     return "\n".join(lines)
 
@@ -251,7 +251,7 @@ def status_text(snapshot: Snapshot) -> str:
 def summary(snapshot: Snapshot) -> str:
     """What a run ends with: best set, counts, time, and where the workers' time went."""
     count = counts(snapshot)
-    lines = [best_text(snapshot), _states(count)]
+    lines = [best_text(snapshot, as_dict=False), _states(count)]
     failed = np.flatnonzero(snapshot.finished & ~snapshot.done)
     if len(failed):
         first = int(failed[0])

@@ -388,7 +388,7 @@ def conclude(job: Job, options: Options, progress: Progress) -> int:
     progress.close()
     if not options.store:
         progress.say(
-            f"{progress.finished} evaluations, not stored ({progress.rate:.6g} evaluations/s)"
+            f"{progress.finished} evaluations, not stored ({progress.rate:.4g} evaluations/s)"
         )
         return FINISHED
     from ..analysis import summary
@@ -397,10 +397,8 @@ def conclude(job: Job, options: Options, progress: Progress) -> int:
     snapshot = read(job.output)
     if not options.quiet:
         print(summary(snapshot), flush=True)
-        if progress.rate > 1:
-            progress.say(f"results are in {job.output} ({progress.rate:.6g} evaluations/s)")
-        else:
-            progress.say(f"results are in {job.output}")
+        speed = f" ({progress.rate:.4g} evaluations/s)" if progress.rate > 1 else ""
+        progress.say(f"results are in {job.output}{speed}")
     if progress.finished < len(job.table):
         left = len(job.table) - progress.finished
         progress.say(f"{left} parameter sets are left; to go on: {resume_command(options)}")
