@@ -81,7 +81,14 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         choices=["auto", *base.LOADERS],
         help="what runs the evaluations (default: mpi when started by mpirun or srun with more "
-        "than one rank, else serial)",
+        "than one rank, else processes with --workers, else serial)",
+    )
+    run.add_argument(
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help="number of worker processes of the backend processes (default: the cores this "
+        "program may use)",
     )
     run.add_argument("--seed", type=_seed, help="overrides the experiment's seed")
     run.add_argument(
@@ -186,7 +193,14 @@ def _seed(text: str) -> int:
 # -- commands -----------------------------------------------------------------------------
 
 
-def choose_backend(name: str) -> str:
+def _workers(text: str) -> int:
+    workers = int(text)
+    if workers < 1:
+        raise argparse.ArgumentTypeError(f"{workers} is no number of workers; give 1 or more")
+    return workers
+
+
+def choose_backend(name: str, workers: int | None = None) -> str:
     """The backend that ``auto`` stands for here; any other name is checked against the launcher.
 
     Raises
@@ -196,10 +210,12 @@ def choose_backend(name: str) -> str:
     """
     launched = base.launched_size() or 1
     if name == "auto":
-        return "mpi" if launched > 1 else "serial"
+        if launched > 1:
+            return "mpi"
+        return "processes" if workers is not None and workers > 1 else "serial"
     if name != "mpi" and launched > 1:
         raise BackendError(
-            f"{launched} ranks were launched for the backend {name!r}, which is one process",
+            f"{launched} ranks were launched for the backend {name!r}, which wants one program",
             value=name,
             remedy="leave out mpirun or srun, or take --backend mpi",
         )
@@ -207,7 +223,7 @@ def choose_backend(name: str) -> str:
 
 
 def _run(options: argparse.Namespace) -> int:
-    name = choose_backend(options.backend)
+    name = choose_backend(options.backend, options.workers)
     return base.load(name)(
         options.experiment,
         base.Options(
@@ -218,6 +234,7 @@ def _run(options: argparse.Namespace) -> int:
             check_log=options.check_log,
             store=not options.no_store,
             rank_0_writes=options.rank_0_writes,
+            workers=options.workers,
         ),
     )
 

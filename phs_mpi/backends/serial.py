@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..loading import load_experiment
 from ..log import Log
-from . import base
+from . import base, client
 
 
 class SerialTransport:
@@ -27,7 +27,7 @@ class SerialTransport:
         """Remember what to do; it is done in :meth:`events`."""
         self._next = worker, index, log_length
 
-    def events(self) -> Iterator[base.Announced | base.Completed]:
+    def events(self) -> Iterator[client.Announced | client.Completed]:
         """Propose and evaluate the set started last."""
         if self._next is None:
             return
@@ -38,14 +38,14 @@ class SerialTransport:
             begun = time.perf_counter()
             proposal = self._worker.propose(index, self._log, log_length)
             proposing = time.perf_counter() - begun
-            yield base.Announced(worker, proposal)
+            yield client.Announced(worker, proposal)
         else:
             proposal = self._worker.drawn(index)
         waiting = time.perf_counter() - self._idle_since - proposing
         outcome = self._worker.evaluate(proposal)
         self._idle_since = time.perf_counter()
         outcome.proposing, outcome.waiting = proposing, waiting
-        yield base.Completed(worker, proposal, outcome)
+        yield client.Completed(worker, proposal, outcome)
 
     def close(self) -> None:
         """Remove temporary files."""
@@ -55,4 +55,4 @@ class SerialTransport:
 def run(path: Path, options: base.Options) -> int:
     """Run experiment.py in this process; returns the exit status."""
     experiment = load_experiment(path, options.seed)
-    return base.run_client(experiment, path, options, SerialTransport)
+    return client.run_client(experiment, path, options, "serial", SerialTransport)

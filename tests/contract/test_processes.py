@@ -1,0 +1,130 @@
+"""What only worker processes can do: die one by one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import h5py
+import pytest
+
+from phs_mpi.log import Status
+
+DYING = """
+import ctypes, os, signal, time
+from phs_mpi import Bayesian, Experiment, Grid
+
+def target(n):
+    if n == 2: os._exit(0)
+    if n == 4: os.kill(os.getpid(), signal.SIGKILL)
+    if n == 5: ctypes.string_at(0)
+    if n > 20: os.kill(os.getpid(), signal.SIGKILL)
+    return n
+
+experiment = Experiment(target, {"n": int}, seed=1)
+experiment.add(n=Grid(list(range(10))))
+experiment.add(4, n=Bayesian(10, 20))
+experiment.add(2, n=Bayesian(30, 40))
+"""
+
+
+def rows(launch):
+    with h5py.File(launch.folder / "experiment.h5", locking=False) as file:
+        return file["evaluations"][...]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_dies_costs_its_evaluation_only(launch, workers):
+    launch.write("experiment.py", DYING)
+    done = launch.phs(None, "experiment.py", "--backend", "processes", "--workers", str(workers))
+    assert done.returncode == 0, done.stderr
+    found = rows(launch)
+    failed = set(found["values"]["n"][found["status"] == Status.FAILED][:3])
+    assert failed == {2, 4, 5}
+    assert (found["status"][10:14] == Status.DONE).all()
+    assert (found["status"][14:] == Status.FAILED).all()
+    assert b"the worker process died" in found["error"][2]
+    assert found["end"][2] >= found["start"][2] > time.time() - 100
+
+
+SLOW = """
+import time
+from phs_mpi import Experiment, Random
+
+def target(x):
+    open("began", "a").write("x")
+    time.sleep(0.2)
+    open("ended", "a").write("x")
+    return x
+
+experiment = Experiment(target, {"x": float}, seed=1)
+experiment.add(200, x=Random(0, 1))
+"""
+
+
+def wait_for(path, size):
+    deadline = time.monotonic() + 30
+    while not path.exists() or path.stat().st_size < size:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_an_interrupt_drains_and_the_same_command_goes_on(launch):
+    launch.write("experiment.py", SLOW)
+    arguments = ("-m", "phs_mpi", "experiment.py", "--workers", "2")
+    process = launch.start(None, *arguments)
+    wait_for(launch.folder / "ended", 4)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 3, out + err
+    began = (launch.folder / "began").stat().st_size
+    assert began == (launch.folder / "ended").stat().st_size
+    assert int((rows(launch)["status"] == Status.DONE).sum()) == began
+    launch.write("experiment.py", SLOW.replace("sleep(0.2)", "sleep(0)"))
+    done = launch.phs(2, "experiment.py")
+    assert done.returncode == 0, done.stderr
+    assert (launch.folder / "began").stat().st_size == 200
+
+
+def test_a_second_interrupt_stops_at_once(launch):
+    launch.write("experiment.py", SLOW.replace("sleep(0.2)", "sleep(60)"))
+    process = launch.start(None, "-m", "phs_mpi", "experiment.py", "--workers", "2")
+    wait_for(launch.folder / "began", 2)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("workers", ["0", "-1"])
+def test_no_workers_are_refused(launch, workers):
+    launch.write("experiment.py", SLOW)
+    done = launch.phs(None, "experiment.py", "--workers", workers)
+    assert done.returncode == 2
+    assert f"{workers} is no number of workers" in done.stderr
+
+
+def test_an_experiment_moves_between_backends(launch):
+    """Started on mpi, continued in one process, finished on processes."""
+    text = SLOW.replace("sleep(0.2)", "sleep(0.05)").replace("200", "60")
+    launch.write("experiment.py", text)
+    for arguments in ((3, ()), (None, ("--backend", "serial"))):
+        before = (launch.folder / "ended").stat().st_size if arguments[0] is None else 0
+        process = launch.start(arguments[0], "-m", "phs_mpi", "experiment.py", *arguments[1])
+        wait_for(launch.folder / "ended", before + 10)
+        if arguments[0]:
+            children = f"/proc/{process.pid}/task/{process.pid}/children"
+            ranks = [int(pid) for pid in open(children).read().split()]
+            os.kill(ranks[0], signal.SIGUSR1)  # rank 0 drains
+        else:
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 3, out + err
+    done = launch.phs(None, "experiment.py", "--backend", "processes", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert (launch.folder / "began").stat().st_size == 60
+    assert (launch.folder / "ended").stat().st_size == 60
+    assert (rows(launch)["status"] == Status.DONE).all()
