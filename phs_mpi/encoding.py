@@ -394,6 +394,8 @@ def _numbers(d: Dimension, u: np.ndarray) -> list[float | int]:
         v = np.where(u == 0, low, np.where(u == 1, high, v))
     else:
         v = low * (1 - u) + high * u
+    if not d.stepped:
+        return np.clip(v, low, high).tolist()
     return [d.legal(value) for value in v.tolist()]
 
 

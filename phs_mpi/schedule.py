@@ -162,9 +162,9 @@ class Schedule:
         return taken
 
     @property
-    def has_entries(self) -> bool:
-        """Whether :meth:`take_entries` would return anything."""
-        return bool(self._entries)
+    def waiting_entries(self) -> int:
+        """How many entries :meth:`take_entries` would return."""
+        return len(self._entries)
 
     def handle(self, event: Event) -> list[Instruction]:
         """Take in one event.

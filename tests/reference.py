@@ -16,7 +16,7 @@ def covariance(A, B, lengthscales, scale):
 
 
 def posterior(X, y, points, lengthscales, scale, noise):
-    """Mean and standard deviation of the latent function: Rasmussen and Williams, eq. 2.25, 2.26."""
+    """Mean and std of the latent function: Rasmussen and Williams, eq. 2.25 and 2.26."""
     K = covariance(X, X, lengthscales, scale) + noise * np.eye(len(X))
     k = covariance(points, X, lengthscales, scale)
     mean = k @ np.linalg.solve(K, y)

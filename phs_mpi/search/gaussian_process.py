@@ -34,6 +34,8 @@ ROOT5 = math.sqrt(5.0)
 MIN_NOISE = 1e-9
 #: Added to the diagonal, ten times as much at each try, when rounding spoils a factorisation.
 JITTER = 1e-9
+#: Rows of a triangular matrix that are multiplied at once.
+BLOCK = 128
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,15 @@ def matern52(S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     g *= r
     g *= 5.0 / 3.0
     return k, g
+
+
+def times_lower_transposed(K: np.ndarray, J: np.ndarray) -> np.ndarray:
+    """K Jᵀ for a lower triangular J, without most of the products with its zeros."""
+    W = np.empty((len(K), len(J)))
+    for start in range(0, len(J), BLOCK):
+        end = min(start + BLOCK, len(J))
+        np.matmul(K[:, :end], J[start:end, :end].T, out=W[:, start:end])
+    return W
 
 
 def cholesky(K: np.ndarray) -> np.ndarray:
@@ -306,8 +317,7 @@ class GaussianProcess:
         h = self.hyperparameters
         K, _ = matern52(squared_distances(X * self.inverse_lengthscales, self.Z))
         K *= h.scale
-        W = K @ self.J.T
-        return K @ self.weights, self._deviation(W)
+        return K @ self.weights, self._deviation(times_lower_transposed(K, self.J))
 
     def predict_with_gradients(
         self, X: np.ndarray

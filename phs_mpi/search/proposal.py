@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -245,7 +246,7 @@ class Engine:
         space = self.space
         F = len(space.free_dimensions)
         # One Sobol cover, moved around the torus by a random vector.
-        cover = (sobol.points(np.arange(COVER), F, 0) + rng.random(F)) % 1.0
+        cover = (_cover(F) + rng.random(F)) % 1.0
         free = space.free
         near = []
         for row in model.incumbents(INCUMBENTS):
@@ -255,6 +256,11 @@ class Engine:
             X[:, free] = (row + moved * width * rng.standard_normal((NEAR, space.width)))[:, free]
             near.append(X)
         return np.vstack([space.spread(cover, base), space.snap(np.clip(np.vstack(near), 0, 1))])
+
+
+@cache
+def _cover(dimensions: int) -> np.ndarray:
+    return sobol.points(np.arange(COVER), dimensions, 0)
 
 
 class Seen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import h5py
 import pytest
@@ -116,9 +117,8 @@ def test_an_experiment_moves_between_backends(launch):
         process = launch.start(arguments[0], "-m", "phs_mpi", "experiment.py", *arguments[1])
         wait_for(launch.folder / "ended", before + 10)
         if arguments[0]:
-            children = f"/proc/{process.pid}/task/{process.pid}/children"
-            ranks = [int(pid) for pid in open(children).read().split()]
-            os.kill(ranks[0], signal.SIGUSR1)  # rank 0 drains
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+            os.kill(int(children.split()[0]), signal.SIGUSR1)  # rank 0 drains
         else:
             process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)

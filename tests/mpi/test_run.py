@@ -150,3 +150,34 @@ def test_progress_and_summary(launch):
     assert quiet.returncode == 0
     assert quiet.stdout == ""
     assert "evaluated" not in quiet.stderr
+
+
+def test_a_target_that_holds_the_gil_holds_up_nobody_else(launch):
+    """A C extension that keeps Python's global lock: no thread of that rank runs meanwhile."""
+    launch.write(
+        "experiment.py",
+        """
+        import ctypes, time
+        from phs_mpi import Bayesian, Experiment, Grid
+
+        def target(n):
+            if n == 8:
+                ctypes.PyDLL(None).usleep(6_000_000)  # PyDLL keeps the lock, unlike CDLL
+            else:
+                time.sleep(0.05)
+            return float(n % 7)
+
+        experiment = Experiment(target, {"n": int}, seed=1)
+        experiment.add(n=Grid(list(range(12))))
+        experiment.add(60, n=Bayesian(100, 1000))
+        """,
+    )
+    done = launch.phs(5, "experiment.py", "--check-log")
+    assert done.returncode == 0, done.stderr
+    rows, _ = read(launch.folder / "experiment.h5")
+    held = rows[8]
+    others = rows[12:][(rows["start"][12:] > held["start"] + 1) & (rows["end"][12:] < held["end"])]
+    assert len(others) >= 10, "the others stood still"
+    # They saw each other's results meanwhile, and waited for nothing that the held rank owes.
+    assert others["log_length"].max() >= others["log_length"].min() + 10
+    assert np.median(others["waiting"]) < 0.5

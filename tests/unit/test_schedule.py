@@ -47,7 +47,7 @@ def test_log_length_counts_every_ordered_entry(schedule):
         (EntryKind.STARTED, 1),
     ]
     assert schedule.log_length == 3
-    assert not schedule.has_entries
+    assert not schedule.waiting_entries
 
 
 def test_lost_worker_gives_its_index_back_first(schedule):
@@ -98,7 +98,7 @@ def test_second_ready_is_refused(schedule):
 def test_bayesian_start_enters_the_log_when_it_is_announced():
     schedule = Schedule(range(2), 2, lambda i: True)
     assert schedule.handle(Ready(1)) == [Start(1, 0, 0)]
-    assert not schedule.has_entries
+    assert not schedule.waiting_entries
     schedule.handle(Proposed(1, 0))
     assert [e.kind for e in schedule.take_entries()] == [EntryKind.STARTED]
 

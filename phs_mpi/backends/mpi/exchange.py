@@ -23,10 +23,6 @@ from ...log import EntryKind, Log, LogEntry
 from . import messages
 from .waiting import Backoff
 
-#: Rounds under way at which rank 0 stops announcing new ones: a rank that is busy in a C
-#: extension gets its share in batches later instead of thousands of tiny broadcasts.
-MAX_OPEN_ROUNDS = 16
-
 
 class ExchangeError(Exception):
     """Ranks disagree on what is broadcast: a defect, never the user's fault."""
@@ -35,9 +31,8 @@ class ExchangeError(Exception):
 @dataclass
 class _Round:
     entries: list[LogEntry]
-    requests: list[MPI.Request] = field(default_factory=list)
+    receiving: list[MPI.Request] = field(default_factory=list)
     payloads: dict[int, np.ndarray] = field(default_factory=dict)
-    keep: Any = None  # buffers that MPI reads until the requests are complete
 
 
 class Exchange:
@@ -73,6 +68,9 @@ class Exchange:
         self._on_entry = on_entry
         self._outbox: deque[np.ndarray] = deque()
         self._rounds: deque[_Round] = deque()
+        # Own broadcasts on their way, with the buffers that MPI still reads. Nothing waits
+        # for them: a rank that is busy in a C extension takes its copy when it gets to it.
+        self._sending: deque[tuple[MPI.Request, np.ndarray]] = deque()
         self._lock = threading.Lock()
         self._header = messages.header()
         self._ended = False
@@ -100,15 +98,15 @@ class Exchange:
     # -- what rank 0 puts in -----------------------------------------------------------
 
     @property
-    def accepts_round(self) -> bool:
-        """Whether rank 0 may announce another round now."""
-        return len(self._rounds) < MAX_OPEN_ROUNDS
+    def unsent(self) -> int:
+        """Number of own broadcasts that some rank has not taken yet."""
+        return len(self._sending)
 
     def announce(self, entries: Sequence[LogEntry] | None) -> None:
         """Rank 0 broadcasts a header; None ends the exchange."""
         buffer = messages.encode_header(entries)
-        request = self._comm.Ibcast([buffer, MPI.INT64_T], root=0)
-        self._open_round(list(entries or ()), request, buffer)
+        self._sending.append((self._comm.Ibcast([buffer, MPI.INT64_T], root=0), buffer))
+        self._open_round(list(entries or ()))
         self._ended = entries is None
 
     # -- progress ----------------------------------------------------------------------
@@ -116,7 +114,7 @@ class Exchange:
     @property
     def over(self) -> bool:
         """Whether the exchange has been ended and everything has entered the log."""
-        return self._ended and not self._rounds
+        return self._ended and not self._rounds and not self._sending
 
     def progress(self) -> bool:
         """Drive the broadcasts a step further, from whichever thread.
@@ -137,9 +135,12 @@ class Exchange:
                 if entries is not None:
                     self._open_round(entries)
                     self._header_request = self._post_header()
-            while self._rounds and MPI.Request.Testall(self._rounds[0].requests):
+            while self._rounds and MPI.Request.Testall(self._rounds[0].receiving):
                 moved = True
                 self._enter(self._rounds.popleft())
+            while self._sending and self._sending[0][0].Test():
+                moved = True
+                self._sending.popleft()
             return moved
         finally:
             self._lock.release()
@@ -181,22 +182,21 @@ class Exchange:
             return self._is_bayesian(entry.index)
         return entry.kind == EntryKind.COMPLETED
 
-    def _open_round(
-        self, entries: list[LogEntry], request: MPI.Request | None = None, keep: Any = None
-    ) -> None:
-        opened = _Round(entries, keep=keep)
-        if request is not None:
-            opened.requests.append(request)
+    def _open_round(self, entries: list[LogEntry]) -> None:
+        opened = _Round(entries)
         for worker, count in messages.payload_counts(entries, self._needs_payload).items():
-            if worker == self._rank:
+            mine = worker == self._rank
+            if mine:
                 payload = np.concatenate([self._outbox.popleft() for _ in range(count)])
             else:
                 payload = np.empty(count, self._record)
                 self.bytes_received += payload.nbytes
             opened.payloads[worker] = payload
-            opened.requests.append(
-                self._comm.Ibcast([payload.view(np.uint8), MPI.BYTE], root=worker)
-            )
+            request = self._comm.Ibcast([payload.view(np.uint8), MPI.BYTE], root=worker)
+            if mine:
+                self._sending.append((request, payload))
+            else:
+                opened.receiving.append(request)
         self._rounds.append(opened)
 
     def _enter(self, done: _Round) -> None:

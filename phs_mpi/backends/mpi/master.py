@@ -20,6 +20,10 @@ from .waiting import Backoff
 LOG_WRITE_SECONDS = 0.1
 
 
+#: Unsent headers that double the time between two headers.
+UNSENT_DOUBLES = 48
+
+
 class WorkerFailed(PhsError):
     """A worker cannot go on; the message is its own."""
 
@@ -99,7 +103,7 @@ class Master:
                 self._backoff.pause()
         request.Cancel()
         request.Wait()
-        while self._schedule.has_entries:
+        while self._schedule.waiting_entries:
             if not self._exchange_step(at_once=True):
                 self._backoff.pause()
         self._exchange.announce(None)
@@ -155,10 +159,12 @@ class Master:
 
     def _exchange_step(self, at_once: bool = False) -> bool:
         now = time.monotonic()
-        if (
-            self._schedule.has_entries
-            and (at_once or now - self._announced >= self._announce_seconds)
-            and self._exchange.accepts_round
+        waiting = self._schedule.waiting_entries
+        # A rank that takes nothing (busy in a C extension) makes unsent headers pile up, and
+        # MPI has room for some hundred messages to one rank: then fewer, fuller headers.
+        pause = self._announce_seconds * 2.0 ** min(self._exchange.unsent / UNSENT_DOUBLES, 20)
+        if waiting and (
+            at_once or waiting >= messages.HEADER_ENTRIES or now - self._announced >= pause
         ):
             self._exchange.announce(self._schedule.take_entries(messages.HEADER_ENTRIES))
             self._announced = now

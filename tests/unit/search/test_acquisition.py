@@ -46,7 +46,7 @@ def test_log_h_and_slopes_are_finite_over_hundred_decades(exponent, negative):
 
 def test_slopes_meet_where_their_form_changes():
     mean = np.array([0.999e5, 1.001e5])
-    value, by_mean, by_std = log_expected_improvement_slopes(mean, np.ones(2), 0.0)
+    _, by_mean, by_std = log_expected_improvement_slopes(mean, np.ones(2), 0.0)
     assert np.allclose(by_mean, -mean, rtol=1e-5)
     assert np.allclose(by_std, mean**2, rtol=1e-5)
 
@@ -131,9 +131,8 @@ def test_maximiser_finds_what_a_fine_grid_finds():
 
 
 def test_maximiser_of_mixed_space_returns_snapped_points():
-    space = Space(
-        [Dimension("i", low=0, high=9, integer=True), Dimension("c", "categorical", categories="abc")]
-    )  # fmt: skip
+    letters = Dimension("c", "categorical", categories="abc")
+    space = Space([Dimension("i", low=0, high=9, integer=True), letters])
     gp, _, y = surrogate(columns=4)
     acquisition = LogExpectedImprovement(gp, y.min())
     everything = space.enumerate(np.arange(30), np.zeros(4))
