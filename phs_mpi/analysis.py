@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .evaluation import literal
+from .hyperpar import literal
 from .log import EntryKind, Source, Status
 from .store.schema import last_kinds
 from .store.snapshot import Snapshot

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import builtins
 import contextlib
 import inspect
@@ -10,7 +9,7 @@ import math
 import numbers
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from .capture import Capture
 from .errors import DefinitionError
+from .hyperpar import hyperpar, names_restored
 from .log import Outcome, Proposal, Status
 
 KEYWORDS = "keywords"
@@ -140,49 +140,6 @@ def target_style(target: Callable, names: Sequence[str]) -> str:
         value=target,
         remedy=f"define it as def {label}({', '.join(names)}), or as def {label}(parameter) "
         'with exec(parameter["hyperpar"], globals(), globals()) in it',
-    )
-
-
-def literal(value: Any) -> str:
-    """Python code that gives `value` back, type included.
-
-    >>> literal(0.5), literal(float("inf")), literal("a")
-    ('0.5', "float('inf')", "'a'")
-    """
-    if isinstance(value, np.generic):
-        if value.dtype.kind == "V":
-            code = f"np.array({value.item()!r}, np.dtype({value.dtype.descr!r}))[()]"
-        elif value.dtype.kind in "mM":
-            unit = np.datetime_data(value.dtype)[0]  # type: ignore[arg-type]
-            inner = repr(str(value)) if value.dtype.kind == "M" else int(value.astype(np.int64))
-            code = f"np.{type(value).__name__}({inner!s}, {unit!r})"
-        elif value.dtype.kind in "US":
-            code = f"np.{type(value).__name__}({value.item()!r})"
-        elif value.dtype == np.longdouble or value.dtype == np.clongdouble:
-            code = f"np.{type(value).__name__}({str(value)!r})"
-        else:
-            code = f"np.{type(value).__name__}({literal(value.item())})"
-        return code.replace("np.", "__import__('numpy').", 1).replace(
-            ", np.dtype(", ", __import__('numpy').dtype("
-        )
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"float('{value}')"
-    return repr(value)
-
-
-def hyperpar(values: Mapping[str, Any], expressions: frozenset[str] = frozenset()) -> str:
-    """The parameter set as code, one assignment a line, for the one-argument style.
-
-    Parameters
-    ----------
-    values : mapping of str to object
-        The parameter set in declared order.
-    expressions : frozenset of str
-        Names of the parameters whose value is the text of an expression.
-    """
-    return "".join(
-        f"{name} = {value if name in expressions else literal(value)}\n"
-        for name, value in values.items()
     )
 
 
@@ -347,7 +304,7 @@ class Evaluator:
                 "index": context.index,
                 "seed": context.seed,
             }
-            with _names_restored(self._namespace(), code):
+            with names_restored(self._namespace(), code):
                 return self._target(argument)
         finally:
             _current = before
@@ -384,32 +341,6 @@ class Evaluator:
             scope[name] = values[name] = value
         context.values = values
         return values
-
-
-_ABSENT = object()
-
-
-@contextlib.contextmanager
-def _names_restored(namespace: dict[str, Any], code: str) -> Iterator[None]:
-    """Undo what ``exec(code, namespace, namespace)`` set, once the evaluation is over.
-
-    Only names that the code assigns: a module that keeps its own state between evaluations
-    (a loaded data set, say) must find it again.
-    """
-    names = {
-        node.id
-        for node in ast.walk(ast.parse(code))
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
-    before = {name: namespace.get(name, _ABSENT) for name in names}
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is _ABSENT:
-                namespace.pop(name, None)
-            else:
-                namespace[name] = value
 
 
 def _reason(error: BaseException) -> str:
