@@ -198,7 +198,7 @@ def refine(acquisition: LogExpectedImprovement, X: np.ndarray, smooth: np.ndarra
 
 MAX_ITERATIONS = 50
 #: Starts that are refined.
-REFINED = 5
+REFINED = 3
 
 
 def spread_out(Z: np.ndarray, value: np.ndarray, count: int, apart: float) -> list[int]:
