@@ -8,6 +8,7 @@ import numpy as np
 
 from phs_mpi.encoding import Dimension, Space
 from phs_mpi.log import LogReader, Proposal, Source
+from phs_mpi.parameters import NumpyType, ParameterType
 from phs_mpi.search.proposal import Engine, SpaceExhausted, Suggestion
 from phs_mpi.strategies import Bayesian
 
@@ -41,7 +42,7 @@ def search_space(experiment: Experiment, table: Table, group: int) -> Space | No
     return Space(dimensions) if any(d.free for d in dimensions) else None
 
 
-def _given_dimension(table: Table, name: str, kind: Any) -> Dimension | None:
+def _given_dimension(table: Table, name: str, kind: ParameterType) -> Dimension | None:
     """A dimension that the search cannot choose but should know; None if it never varies."""
     proposed = {
         number: strategy.dimension(name)
@@ -50,17 +51,16 @@ def _given_dimension(table: Table, name: str, kind: Any) -> Dimension | None:
     }
     bayesian = list(proposed.values())
     drawn = ~np.isin(table.group_of, list(proposed))
-    cells = np.unique(table.values[name][drawn])
-    values = [kind.from_column(cell) for cell in cells]
-    if table.dtype[name].kind in "iuf" and all(d.kind == "numeric" for d in bayesian):
+    if isinstance(kind, NumpyType) and kind.value_dtype.kind not in "biufUS":
+        return None  # dates, complex numbers, records: no notion of near and far
+    values = [kind.from_column(cell) for cell in np.unique(table.values[name][drawn])]
+    if kind.real and all(d.kind == "numeric" for d in bayesian):
         bounds = [float(v) for v in values if np.isfinite(v)]
         bounds += [float(b) for d in bayesian for b in (d.low, d.high)]
         if not bounds or min(bounds) == max(bounds):
             return None
         log = bool(bayesian) and all(d.log for d in bayesian) and min(bounds) > 0
         return Dimension(name, low=min(bounds), high=max(bounds), log=log, free=False)
-    if table.dtype[name].kind not in "biufS":
-        return None  # dates, complex numbers, records: no notion of near and far
     categories = list(dict.fromkeys([*values, *(c for d in bayesian for c in d.categories)]))
     if len(categories) < 2:
         return None
@@ -182,6 +182,6 @@ class TableProposer:
 
     def _value(self, name: str, value: Any) -> Any:
         kind = self._experiment.types[name]
-        if kind.kind == "numpy" and kind.dtype.kind in "biuf":
-            return kind.dtype.type(value)
+        if isinstance(kind, NumpyType) and kind.value_dtype.kind in "biuf":
+            return kind.value_dtype.type(value)
         return kind.convert(value)

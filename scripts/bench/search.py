@@ -89,7 +89,8 @@ def problem(name: str, seed: int) -> tuple[Space, Callable[[dict], float]]:
     function, low, high = PROBLEMS[name]
     width = np.subtract(high, low)
     shift = np.random.default_rng([seed, 5]).uniform(-0.1, 0.1, len(low)) * width
-    space = Space([Dimension(f"x{k}", low=a, high=b) for k, (a, b) in enumerate(zip(low, high))])
+    bounds = enumerate(zip(low, high, strict=True))
+    space = Space([Dimension(f"x{k}", low=a, high=b) for k, (a, b) in bounds])
     return space, lambda values: float(function(np.array(list(values.values())) - shift))
 
 
@@ -172,15 +173,13 @@ def main() -> None:
         for workers, evaluations in settings[part] if part in options.parts else ():
             print(f"median regret, {evaluations} evaluations, {workers} worker(s)")
             for name in options.problems:
-                medians = {
-                    method: np.median(
-                        [
-                            regret(method, name, s, evaluations, workers)
-                            for s in range(options.seeds)
-                        ]
-                    )
-                    for method in ("phs_mpi", "sobol", "random")
-                }
+                medians = {}
+                for method in ("phs_mpi", "sobol", "random"):
+                    regrets = [
+                        regret(method, name, seed, evaluations, workers)
+                        for seed in range(options.seeds)
+                    ]
+                    medians[method] = np.median(regrets)
                 columns = "  ".join(f"{m} {v:9.2g}" for m, v in medians.items())
                 print(f"{name:12s} {columns}", flush=True)
 

@@ -105,6 +105,48 @@ experiment.add(6, lr=Bayesian(1e-4, 1, log=True), layers=Bayesian(1, 5),
         assert set(rows["source"][13:]) <= {Source.SOBOL, Source.BAYESIAN}
         assert "best" in done.stdout.lower()
 
+    def test_every_kind_of_type_reaches_the_target_and_comes_back(self, run, experiment, launch):
+        experiment("""
+import numpy as np
+from phs_mpi import Bayesian, Choice, Experiment, Random, expr
+
+TYPES = {
+    "λ": float, "half": np.float16, "single": "float32", "long": np.longdouble, "byte": np.int8,
+    "big": "uint64", "flag": np.bool_, "complex": np.complex64, "text": "U12", "raw": "S5",
+    "day": "datetime64[D]", "hours": "timedelta64[h]", "word": str,
+    "category": ["ä", 1, None, 2.5, True], "e": expr, "record": np.dtype([("a", "i4")]),
+}
+
+def target(**v):
+    assert list(v) == list(TYPES)
+    for name, spec in TYPES.items():
+        if name not in ("λ", "text", "raw", "word", "category", "e"):
+            assert v[name].dtype == np.dtype(spec), (name, v[name])
+    assert v["e"] == [v["λ"] * k for k in range(3)]
+    assert v["category"] in TYPES["category"]
+    assert v["record"]["a"] == 3 and v["hours"] == np.timedelta64(5, "h")
+    return v["λ"] + float(v["single"])
+
+experiment = Experiment(target, TYPES, seed=3)
+shared = dict(complex=1 + 2j, raw=b"ab", day=Choice(["2024-02-29", np.datetime64("2020-01-01")]),
+              hours=np.timedelta64(5, "h"), e="[λ * k for k in range(3)]", record=(3,))
+experiment.add(
+    5, **shared, λ=Random(-1, 1), half=Random(0, 1, digits=1), single=Random(1e-3, 1, log=True),
+    long=Random(distribution="normal", mean=0, std=1), byte=Random(-128, 127),
+    big=Random(0, 2**63), flag=Random(), text=Choice(["ünï", "b"]), word=Choice(["x" * 50, "é"]),
+    category=Choice(["ä", 1, None, 2.5, True]))
+experiment.add(
+    5, **shared, λ=Bayesian(-1, 1), half=Bayesian(0, 1, digits=1),
+    single=Bayesian(1e-3, 1, log=True), long=Bayesian(-1, 1), byte=Bayesian(-128, 127),
+    big=Bayesian(0, 2**63), flag=Bayesian(), text=Bayesian(["ünï", "b"]), word="é",
+    category=Bayesian())
+""")
+        _, rows = run()
+        assert (rows["status"] == Status.DONE).all(), rows["error"]
+        assert set(rows["values"]["text"]) <= {"ünï".encode(), b"b"}
+        done, _ = run()
+        assert "nothing is left to do" in done.stderr
+
     def test_one_argument_style(self, run, experiment):
         experiment("""
 import math
