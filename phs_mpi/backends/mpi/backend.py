@@ -230,7 +230,11 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
     def ask() -> None:
         nonlocal asked
         asked = True
-        progress.say("asked to stop: running evaluations finish first")
+        # mpirun kills its ranks a second or two after Ctrl-C: say now how to go on.
+        progress.say(
+            "asked to stop: running evaluations may finish first; to go on: "
+            + base.resume_command(side.options)
+        )
 
     def on_entry(entry: LogEntry) -> None:
         master.log_entry(entry)
