@@ -1,0 +1,87 @@
+"""The command line's grammar and choices."""
+
+import pytest
+
+from phs_mpi import cli
+from phs_mpi.errors import BackendError
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    for name in (
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_RANK",
+        "PMI_SIZE",
+        "PMI_RANK",
+        "MPI_LOCALNRANKS",
+        "MPI_LOCALRANKID",
+        "SLURM_STEP_NUM_TASKS",
+        "SLURM_PROCID",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["e.py"], ["run", "e.py"]),
+        (["--seed", "3", "e.py"], ["run", "--seed", "3", "e.py"]),
+        (["run", "e.py"], ["run", "e.py"]),
+        (["status", "e.h5"], ["status", "e.h5"]),
+        (["--help"], ["--help"]),
+        ([], []),
+    ],
+)
+def test_run_is_the_default_verb(given, meant):
+    assert cli.with_verb(given) == meant
+
+
+@pytest.mark.parametrize(
+    ("environment", "workers", "backend"),
+    [
+        ({}, None, "serial"),
+        ({}, 1, "serial"),
+        ({}, 3, "processes"),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, None, "serial"),
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, None, "mpi"),
+        ({"PMI_SIZE": "4"}, None, "mpi"),
+        ({"SLURM_STEP_NUM_TASKS": "64"}, None, "mpi"),
+        # mpirun inside a SLURM job: SLURM counts the launcher's daemons, MPI its ranks.
+        ({"SLURM_STEP_NUM_TASKS": "2", "OMPI_COMM_WORLD_SIZE": "64"}, None, "mpi"),
+        ({"SLURM_STEP_NUM_TASKS": "2", "OMPI_COMM_WORLD_SIZE": "1"}, None, "serial"),
+    ],
+)
+def test_auto_follows_the_launcher(monkeypatch, environment, workers, backend):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert cli.choose_backend("auto", workers) == backend
+
+
+def test_several_ranks_of_a_backend_that_is_one_program_are_refused(monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    with pytest.raises(BackendError, match="4 ranks were launched for the backend 'processes'"):
+        cli.choose_backend("processes")
+
+
+@pytest.mark.parametrize("arguments", [["e.py", "--seed", "-1"], ["e.py", "--workers", "0"], []])
+def test_bad_arguments_end_with_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_only_the_first_rank_complains(monkeypatch, capsys):
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--nonsense"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("verb", ["run", "table", "status", "best", "plot"])
+def test_each_command_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([verb, "--help"])
+    assert ended.value.code == 0
+    assert f"phs_mpi {verb}" in capsys.readouterr().out
