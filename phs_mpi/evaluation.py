@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import inspect
+import json
 import math
 import numbers
 import time
@@ -24,6 +25,10 @@ KEYWORDS = "keywords"
 ONE_ARGUMENT = "one-argument"
 
 _PURPOSE_EVALUATION = 2
+
+#: Undeclared metrics that are longer than this as JSON do not fit into a row of the results
+#: file; they are kept whole in the evaluation's folder.
+UNDECLARED_BYTES = 250
 
 
 class UnusableResult(ValueError):
@@ -272,6 +277,7 @@ class Evaluator:
                 outcome.error = _reason(error)
                 if not isinstance(error, UnusableResult):
                     outcome.traceback = _traceback(error)
+            self._keep_metrics(outcome, context)
             # The clock that is shared between hosts may be set back; durations may not.
             outcome.end = outcome.start + (time.perf_counter() - begun)
         if self._capture:
@@ -283,6 +289,14 @@ class Evaluator:
                     f"printed more than {self._limit:,} bytes (output_limit); the beginning is kept"
                 )
         return outcome
+
+    def _keep_metrics(self, outcome: Outcome, context: Context) -> None:
+        """Write metrics that the row has no room for to ``metrics.json``."""
+        undeclared = {k: v for k, v in outcome.metrics.items() if k not in self._metrics}
+        if undeclared:
+            text = json.dumps(outcome.metrics)
+            if len(json.dumps(undeclared)) > UNDECLARED_BYTES:
+                (context.folder / "metrics.json").write_text(text, encoding="utf-8")
 
     def close(self) -> None:
         """Remove the capture's temporary files."""

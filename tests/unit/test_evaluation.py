@@ -3,6 +3,7 @@
 import ctypes
 import datetime
 import functools
+import json
 import math
 import os
 import sys
@@ -216,6 +217,15 @@ def test_metrics_come_with_the_result():
         judge({"result": 1}, ["a"])
     with pytest.raises(UnusableResult, match="no metrics"):
         judge(1.0, ["a"])
+
+
+def test_metrics_that_no_row_has_room_for_are_kept_in_the_folder(tmp_path):
+    many = {f"metric_{k}": float(k) for k in range(40)}
+    call(lambda x: {"result": 1.0, "few": 2.0}, {"x": 1}, tmp_path)
+    assert not (tmp_path / "ev").exists()
+    outcome = call(lambda x: {"result": 1.0, **many}, {"x": 1}, tmp_path)
+    assert outcome.metrics == many
+    assert json.loads((tmp_path / "ev" / "000000" / "metrics.json").read_text()) == many
 
 
 # -- failures -----------------------------------------------------------------------------
