@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
 import mpi4py
 
 mpi4py.rc.thread_level = os.environ.get("PHS_MPI_THREAD_LEVEL", "multiple")
+
+# Every rank would print mpi4py's warning of a foreign launcher; check_launch says it once.
+warnings.filterwarnings("ignore", "suspicious MPI execution environment", RuntimeWarning)
 
 from mpi4py import MPI
 
