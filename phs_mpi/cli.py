@@ -79,9 +79,10 @@ def parser() -> argparse.ArgumentParser:
         "-b",
         "--backend",
         default="auto",
-        choices=["auto", *base.LOADERS],
-        help="what runs the evaluations (default: mpi when started by mpirun or srun with more "
-        "than one rank, else processes with --workers, else serial)",
+        metavar="NAME",
+        help=f"what runs the evaluations: {', '.join(base.LOADERS)}, or one that another "
+        "package registers (default: mpi when started by mpirun or srun with more than one "
+        "rank, else processes with --workers, else serial)",
     )
     run.add_argument(
         "--workers",

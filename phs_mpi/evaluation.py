@@ -11,6 +11,7 @@ import numbers
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class Context:
         return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
 
-_current: Context | None = None
+_current: ContextVar[Context | None] = ContextVar("current evaluation", default=None)
 
 
 def current() -> Context:
@@ -89,9 +90,10 @@ def current() -> Context:
     RuntimeError
         If called outside an evaluation.
     """
-    if _current is None:
+    running = _current.get()
+    if running is None:
         raise RuntimeError("phs_mpi.current() was called while no evaluation is running")
-    return _current
+    return running
 
 
 def target_style(target: Callable, names: Sequence[str]) -> str:
@@ -304,9 +306,7 @@ class Evaluator:
             self._capture.close()
 
     def _call(self, context: Context) -> Any:
-        global _current
-        before = _current
-        _current = context
+        token = _current.set(context)
         try:
             if self._style == KEYWORDS:
                 values = self._evaluated(context) if self._expressions else context.values
@@ -321,7 +321,7 @@ class Evaluator:
             with names_restored(self._namespace(), code):
                 return self._target(argument)
         finally:
-            _current = before
+            _current.reset(token)
 
     def _namespace(self) -> dict[str, Any]:
         function = inspect.unwrap(self._target)

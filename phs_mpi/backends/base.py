@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from ..errors import BackendError
@@ -35,6 +36,10 @@ LOADERS = {
 }
 
 
+#: Entry points under which other packages register backends, in the form of `LOADERS`.
+ENTRY_POINTS = "phs_mpi.backends"
+
+
 @dataclass
 class Options:
     """What the command line says about a run."""
@@ -50,6 +55,11 @@ class Options:
     command: list[str] = field(default_factory=lambda: list(sys.argv))
 
 
+def names() -> list[str]:
+    """Names of all backends: ours, and those that other packages register."""
+    return [*LOADERS, *sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))]
+
+
 def load(name: str) -> Callable[[Path, Options], int]:
     """The function that runs an experiment on the backend `name`.
 
@@ -58,13 +68,17 @@ def load(name: str) -> Callable[[Path, Options], int]:
     BackendError
         If there is no such backend, or what it needs is not installed.
     """
-    if name not in LOADERS:
-        raise BackendError(
-            f"there is no backend {name!r}",
-            value=name,
-            remedy=f"choose one of {', '.join(LOADERS)}",
-        )
-    module, function = LOADERS[name].split(":")
+    found = LOADERS.get(name)
+    if found is None:
+        registered = list(entry_points(group=ENTRY_POINTS, name=name))
+        if not registered:
+            raise BackendError(
+                f"there is no backend {name!r}",
+                value=name,
+                remedy=f"choose one of auto, {', '.join(names())}",
+            )
+        found = registered[0].value
+    module, function = found.split(":")
     try:
         return getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:

@@ -339,4 +339,4 @@ def test_a_target_that_closes_stdout_harms_only_itself(tmp_path):
 
 
 def test_nothing_of_an_evaluation_stays_behind():
-    assert evaluation._current is None
+    assert evaluation._current.get() is None
