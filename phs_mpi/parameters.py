@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -38,7 +39,7 @@ class _ExpressionMarker:
 expr = _ExpressionMarker()
 
 
-class ParameterType:
+class ParameterType(ABC):
     """What values a parameter may have.
 
     Attributes
@@ -99,8 +100,9 @@ class ParameterType:
             error.parameter = self.name
             raise
 
+    @abstractmethod
     def _convert(self, value: Any) -> Any:
-        raise NotImplementedError
+        """The canonical value, or a DefinitionError that need not name the parameter."""
 
     def to_column(self, value: Any) -> Any:
         """Cell of a canonical value."""

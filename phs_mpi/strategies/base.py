@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from phs_mpi.errors import DefinitionError
 from phs_mpi.parameters import ParameterType
 
 
-class Strategy:
+class Strategy(ABC):
     """How one parameter of a parameter set gets its value.
 
     Attributes
@@ -45,16 +46,17 @@ class Strategy:
             error.parameter = parameter.name
             raise
 
+    @abstractmethod
     def _bind(self, parameter: ParameterType) -> Strategy:
-        raise NotImplementedError
+        """Check the options against the type, in place, and return the strategy to use."""
 
+    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """JSON-able description, once bound."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summary(self) -> str:
         """A few characters for a table, once bound."""
-        raise NotImplementedError
 
     def _refuse_option(self, option: str) -> None:
         name = type(self).__name__
