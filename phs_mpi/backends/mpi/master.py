@@ -20,6 +20,9 @@ from .waiting import Backoff
 LOG_WRITE_SECONDS = 0.1
 
 
+#: Messages served before the exchange gets its turn, however many more are there.
+MESSAGES_A_TURN = 64
+
 #: Unsent headers that double the time between two headers.
 UNSENT_DOUBLES = 48
 
@@ -90,7 +93,9 @@ class Master:
         request = self._receive(buffer)
         while self._stopped < workers:
             busy = False
-            while self._stopped < workers and request.Test(status):
+            for _ in range(MESSAGES_A_TURN):
+                if self._stopped == workers or not request.Test(status):
+                    break
                 busy = True
                 self._serve(status.Get_source(), buffer.tolist())
                 request = self._receive(buffer)
