@@ -13,3 +13,4 @@ mpirun_here -n 4 "$VENV/bin/python" -m phs_mpi scripts/examples/griewank.py --ou
 plots=$("$VENV/bin/python" -m phs_mpi plot "$results")
 say "results: $results"
 say "plots:   ${plots//$'\n'/ }"
+say "to go on: . ${VENV#"$ROOT"/}/bin/activate, and the README's first search"
