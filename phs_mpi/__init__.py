@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from phs_mpi.evaluation import current
     from phs_mpi.experiment import Experiment
     from phs_mpi.parameters import expr
+    from phs_mpi.running import run
     from phs_mpi.strategies import Bayesian, Choice, Grid, Random
 
 __version__ = "0.1.0"
 
-__all__ = ["Bayesian", "Choice", "Experiment", "Grid", "Random", "current", "expr"]
+__all__ = ["Bayesian", "Choice", "Experiment", "Grid", "Random", "current", "expr", "run"]
 
 _HOME = {
     "Bayesian": "phs_mpi.strategies",
@@ -31,6 +32,7 @@ _HOME = {
     "Random": "phs_mpi.strategies",
     "current": "phs_mpi.evaluation",
     "expr": "phs_mpi.parameters",
+    "run": "phs_mpi.running",
 }
 
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from . import __version__
 from .backends import base
-from .errors import BackendError, PhsError
+from .errors import PhsError
 
 _DESCRIPTION = """\
 Parallel hyperparameter search with MPI.
@@ -82,14 +82,40 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"what runs the evaluations: {', '.join(base.LOADERS)}, or one that another "
         "package registers (default: mpi when started by mpirun or srun with more than one "
-        "rank, else processes with --workers, else serial)",
+        "rank, else dask with --scheduler, else processes with --workers, else serial)",
     )
     run.add_argument(
         "--workers",
         type=_workers,
         metavar="N",
-        help="number of worker processes of the backend processes (default: the cores this "
-        "program may use)",
+        help="number of worker processes of the backend processes, or of dask without a "
+        "scheduler (default: the cores this program may use)",
+    )
+    run.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of a Dask cluster, as in tcp://host:8786 (default: workers of this machine)",
+    )
+    run.add_argument(
+        "--scheduler-file",
+        type=Path,
+        metavar="FILE",
+        help="where dask scheduler, dask-mpi or a job has written the address",
+    )
+    run.add_argument(
+        "--dask-timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        default=base.Options.dask_timeout,
+        help="time to wait for the Dask scheduler, and for a first worker (default: %(default)g)",
+    )
+    run.add_argument(
+        "--grace",
+        type=_seconds,
+        metavar="SECONDS",
+        default=base.Options.grace,
+        help="time that running evaluations have to finish after Ctrl-C (default: "
+        "%(default)g); a second Ctrl-C stops at once",
     )
     run.add_argument("--seed", type=_seed, help="overrides the experiment's seed")
     run.add_argument(
@@ -201,43 +227,29 @@ def _workers(text: str) -> int:
     return workers
 
 
-def choose_backend(name: str, workers: int | None = None) -> str:
-    """The backend that ``auto`` stands for here; any other name is checked against the launcher.
-
-    Raises
-    ------
-    BackendError
-        If a launcher started several ranks for a backend that is one process.
-    """
-    launched = base.launched_size() or 1
-    if name == "auto":
-        if launched > 1:
-            return "mpi"
-        return "processes" if workers is not None and workers > 1 else "serial"
-    if name != "mpi" and launched > 1:
-        raise BackendError(
-            f"{launched} ranks were launched for the backend {name!r}, which wants one program",
-            value=name,
-            remedy="leave out mpirun or srun, or take --backend mpi",
-        )
-    return name
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is no time; give seconds from 0 to 1e9")
+    return seconds
 
 
 def _run(options: argparse.Namespace) -> int:
-    name = choose_backend(options.backend, options.workers)
-    return base.load(name)(
-        options.experiment,
-        base.Options(
-            output=options.output,
-            seed=options.seed,
-            quiet=options.quiet,
-            retry_failed=options.retry_failed,
-            check_log=options.check_log,
-            store=not options.no_store,
-            rank_0_writes=options.rank_0_writes,
-            workers=options.workers,
-        ),
+    given = base.Options(
+        output=options.output,
+        seed=options.seed,
+        quiet=options.quiet,
+        retry_failed=options.retry_failed,
+        check_log=options.check_log,
+        store=not options.no_store,
+        rank_0_writes=options.rank_0_writes,
+        workers=options.workers,
+        grace=options.grace,
+        scheduler=options.scheduler,
+        scheduler_file=options.scheduler_file,
+        dask_timeout=options.dask_timeout,
     )
+    return base.load(base.choose(options.backend, given))(options.experiment, given)
 
 
 def _table(options: argparse.Namespace) -> int:

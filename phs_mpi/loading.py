@@ -17,14 +17,17 @@ from phs_mpi.errors import DefinitionError
 from phs_mpi.experiment import Experiment
 
 
-def load_experiment(path: str | os.PathLike[str], seed: int | None = None) -> Experiment:
+def load_experiment(
+    path: str | os.PathLike[str] | Experiment, seed: int | None = None
+) -> Experiment:
     """Run a file as a module, and return the experiment it defines.
 
     Parameters
     ----------
-    path : path-like
+    path : path-like or Experiment
         The user's file. As when Python runs it, its folder comes first in ``sys.path``; blocks
-        under ``if __name__ == "__main__":`` are not run.
+        under ``if __name__ == "__main__":`` are not run. An experiment that is there already
+        is taken as it is.
     seed : int, optional
         Takes the place of the seed in the file.
 
@@ -39,13 +42,21 @@ def load_experiment(path: str | os.PathLike[str], seed: int | None = None) -> Ex
         If there is no such file, it does not run, or it does not define just one experiment
         with parameter sets.
     """
-    file = Path(os.path.abspath(path))
-    source, code = _compiled(file, os.fspath(path))
-    experiment = _run(file, code, os.fspath(path))
-    experiment.path = str(file)
-    experiment.source = source
-    if not experiment.named:
-        experiment.name = file.stem
+    if isinstance(path, Experiment):
+        experiment = path
+        if not experiment.groups:
+            raise DefinitionError(
+                f"the experiment {experiment.name!r} has no parameter sets",
+                remedy="call its add(...) first",
+            )
+    else:
+        file = Path(os.path.abspath(path))
+        source, code = _compiled(file, os.fspath(path))
+        experiment = _run(file, code, os.fspath(path))
+        experiment.path = str(file)
+        experiment.source = source
+        if not experiment.named:
+            experiment.name = file.stem
     if seed is not None:
         experiment.seed = seed
     return experiment

@@ -27,6 +27,13 @@ def on_terminal(stream: TextIO) -> bool:
         return False
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
 class Progress:
     """Counts completions and shows them.
 
@@ -50,9 +57,11 @@ class Progress:
         maximize: bool = False,
         stream: TextIO | None = None,
     ):
+        self._notebook = stream is None and in_notebook()
+        if self._notebook:
+            stream = sys.stderr  # what is written to its file descriptor shows nowhere
         # The target's output may be redirected while the bar moves: keep a stream of our own.
         self._stream = stream or os.fdopen(os.dup(2), "w", buffering=1)
-        self._owned = stream is None
         self._total = total
         self._quiet = quiet
         self._sign = -1.0 if maximize else 1.0
@@ -89,7 +98,7 @@ class Progress:
         self._first = self._first or self._last
         if self._quiet:
             return
-        if self._bar is None and on_terminal(self._stream):
+        if self._bar is None and (self._notebook or on_terminal(self._stream)):
             self._bar = self._new_bar()
         if self._bar is not None:
             self._bar.set_postfix_str(self._state(), refresh=False)
@@ -138,7 +147,10 @@ class Progress:
         return best + (f", {failed} failed" if failed else "")
 
     def _new_bar(self):
-        from tqdm import tqdm
+        if self._notebook:
+            from tqdm.auto import tqdm
+        else:
+            from tqdm import tqdm
 
         return tqdm(
             total=self._total,

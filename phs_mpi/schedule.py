@@ -9,7 +9,8 @@ event      meaning
 =========  ==============================================================================
 Ready      a worker asks for its first parameter set
 Proposed   a worker announces the values it chose for its Bayesian set
-Finished   a worker has committed the row of an evaluation (done or failed), and is free
+Finished   a worker has committed the row of an evaluation (done or failed), and is free,
+           unless it leaves
 Lost       a worker is gone; what it ran must be run again
 Drain      hand out nothing more; running evaluations may finish
 =========  ==============================================================================
@@ -46,10 +47,11 @@ class Proposed(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A worker has committed the row of an evaluation, and is free."""
+    """A worker has committed the row of an evaluation; it is free, or leaves."""
 
     worker: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    leaves: bool = False
 
 
 class Lost(NamedTuple):
@@ -181,7 +183,8 @@ class Schedule:
         """
         if isinstance(event, Finished):
             self._finish(event)
-            return self._next_for(event.worker) + self._wake()
+            following = [] if event.leaves else self._next_for(event.worker)
+            return following + self._wake()
         if isinstance(event, Proposed):
             if self.running.get(event.worker) != event.index or event.index in self._announced:
                 raise InvalidEvent(f"{event} in state {self._describe()}")
@@ -211,7 +214,7 @@ class Schedule:
     # -- transitions -------------------------------------------------------------------
 
     def _finish(self, event: Finished) -> None:
-        worker, index = event
+        worker, index, _ = event
         if self.running.get(worker) != index:
             raise InvalidEvent(f"{event} in state {self._describe()}")
         del self.running[worker]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -106,3 +111,66 @@ class Launcher:
 def launch(tmp_path: Path) -> Launcher:
     """A launcher in an empty folder."""
     return Launcher(tmp_path)
+
+
+class DaskCluster:
+    """A real scheduler and real workers over TCP, each a program of its own."""
+
+    def __init__(self, folder: Path, workers: int = 0, **env: str):
+        self.folder = folder
+        self.file = folder / "scheduler.json"
+        self._env = environment(**env)
+        self._launcher: tuple[str, ...] = ()
+        self.scheduler = self._start(
+            "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(self.file)
+        )
+        self.workers = [self.add_worker() for _ in range(workers)]
+        deadline = time.monotonic() + 60
+        while not self.file.exists() or not self.file.read_text().endswith("}"):
+            assert time.monotonic() < deadline, "no scheduler came up"
+            assert self.scheduler.poll() is None, "the scheduler ended"
+            time.sleep(0.05)
+        self.address = json.loads(self.file.read_text())["address"]
+
+    def add_worker(self, *options: str, **env: str) -> subprocess.Popen:
+        """Start one more worker, without a nanny that would replace it."""
+        options = options or ("--no-nanny",)
+        return self._start(
+            "worker", "--scheduler-file", str(self.file), "--nthreads", "1", *options, **env
+        )
+
+    def add_worker_apart(self, hidden: Path) -> subprocess.Popen:
+        """Start a worker that sees an empty folder in the place of `hidden`; needs root."""
+        mount = f'mount -t tmpfs none {shlex.quote(str(hidden))} && exec "$@"'
+        self._launcher = ("unshare", "--mount", "sh", "-c", mount, "sh")
+        try:
+            return self.add_worker()
+        finally:
+            self._launcher = ()
+
+    def _start(self, *arguments: str, **env: str) -> subprocess.Popen:
+        program = "from dask.__main__ import main; main()"
+        return subprocess.Popen(
+            [*self._launcher, sys.executable, "-c", program, *arguments, "--no-dashboard"],
+            cwd=self.folder,
+            env=self._env | env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.folder / f"{arguments[0]}.log").open("a"),
+            start_new_session=True,
+        )
+
+    def close(self) -> None:
+        """Kill them all."""
+        for process in (*self.workers, self.scheduler):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(tmp_path_factory) -> Iterator[DaskCluster]:
+    """Three workers, in a folder that is no test's."""
+    cluster = DaskCluster(tmp_path_factory.mktemp("dask"), workers=3)
+    yield cluster
+    cluster.close()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
+import re
 import shlex
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from ..errors import BackendError
 from ..evaluation import Evaluator
@@ -28,13 +32,16 @@ from ..worker import Worker
 FINISHED, ALL_FAILED, INTERRUPTED = 0, 1, 3
 
 #: Name of a backend to "module:function"; the module is imported only when it is asked for.
-#: The function takes (path of experiment.py, Options) and returns an exit status.
+#: The function takes (path of experiment.py or an Experiment, Options) and returns an exit status.
 LOADERS = {
+    "dask": "phs_mpi.backends.dask:run",
     "mpi": "phs_mpi.backends.mpi.backend:run",
     "processes": "phs_mpi.backends.processes:run",
     "serial": "phs_mpi.backends.serial:run",
 }
 
+#: What to install for a backend that needs more than the package itself.
+EXTRAS = {"dask": "phs-mpi[dask]"}
 
 #: Entry points under which other packages register backends, in the form of `LOADERS`.
 ENTRY_POINTS = "phs_mpi.backends"
@@ -42,7 +49,21 @@ ENTRY_POINTS = "phs_mpi.backends"
 
 @dataclass
 class Options:
-    """What the command line says about a run."""
+    """What the command line, or the caller of :func:`phs_mpi.run`, says about a run.
+
+    Attributes
+    ----------
+    grace : float
+        Seconds that running evaluations have to finish once the run is asked to stop.
+    scheduler : str or object
+        Address of a Dask scheduler, or something that has a ``scheduler_address``.
+    dask_timeout : float
+        Seconds to wait for the Dask scheduler, and for a first worker.
+    command : list of str
+        The command line.
+    again : str
+        How to go on with a run that stopped; empty: with the same command line.
+    """
 
     output: Path | None = None
     seed: int | None = None
@@ -52,7 +73,12 @@ class Options:
     store: bool = True
     rank_0_writes: bool = False
     workers: int | None = None
+    grace: float = 60.0
+    scheduler: Any = None
+    scheduler_file: Path | None = None
+    dask_timeout: float = 30.0
     command: list[str] = field(default_factory=lambda: list(sys.argv))
+    again: str = ""
 
 
 def names() -> list[str]:
@@ -60,7 +86,46 @@ def names() -> list[str]:
     return [*LOADERS, *sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))]
 
 
-def load(name: str) -> Callable[[Path, Options], int]:
+def choose(name: str, options: Options) -> str:
+    """The backend that ``auto`` stands for here; any other is checked against the options.
+
+    Raises
+    ------
+    BackendError
+        If a launcher started several ranks for a backend that is one process, or a Dask
+        scheduler is named for another backend.
+    """
+    launched = launched_size() or 1
+    scheduler = options.scheduler is not None or options.scheduler_file is not None
+    if options.scheduler is not None and options.scheduler_file is not None:
+        raise BackendError(
+            "two Dask schedulers are given",
+            value=[options.scheduler, options.scheduler_file],
+            remedy="give one of --scheduler and --scheduler-file",
+        )
+    if name == "auto" and launched > 1 and not scheduler:
+        return "mpi"
+    if name == "auto":
+        if scheduler:
+            name = "dask"
+        else:
+            name = "processes" if options.workers is not None and options.workers > 1 else "serial"
+    if name != "dask" and scheduler:
+        raise BackendError(
+            f"a Dask scheduler is given for the backend {name!r}",
+            value=name,
+            remedy="leave out --scheduler and --scheduler-file, or take --backend dask",
+        )
+    if name != "mpi" and launched > 1:
+        raise BackendError(
+            f"{launched} ranks were launched for the backend {name!r}, which wants one program",
+            value=name,
+            remedy="leave out mpirun or srun, or take --backend mpi",
+        )
+    return name
+
+
+def load(name: str) -> Callable[[Path | Experiment, Options], int]:
     """The function that runs an experiment on the backend `name`.
 
     Raises
@@ -86,7 +151,7 @@ def load(name: str) -> Callable[[Path, Options], int]:
             raise
         raise BackendError(
             f"the backend {name!r} needs the package {error.name!r}, which is not installed",
-            remedy=f"pip install {error.name}",
+            remedy=f"pip install '{EXTRAS.get(name, error.name)}'",
         ) from error
 
 
@@ -134,9 +199,10 @@ class Job:
             self.lock.release()
 
 
-def default_output(path: Path) -> Path:
-    """Where results go unless told otherwise: beside nothing, in the current folder."""
-    return Path(path.stem + ".h5")
+def default_output(experiment: Experiment) -> Path:
+    """Where results go unless told otherwise: into the current folder."""
+    stem = Path(experiment.path).stem if experiment.path else experiment.name
+    return Path((re.sub(r"[^\w.-]+", "_", stem).strip("._") or "experiment") + ".h5")
 
 
 def evaluations_folder(output: Path) -> Path:
@@ -144,9 +210,7 @@ def evaluations_folder(output: Path) -> Path:
     return output.with_name(output.stem + ".evaluations")
 
 
-def make_job(
-    experiment: Experiment, path: Path, options: Options, provenance: dict[str, str]
-) -> Job:
+def make_job(experiment: Experiment, options: Options, provenance: dict[str, str]) -> Job:
     """Create or resume the results file.
 
     Raises
@@ -155,7 +219,7 @@ def make_job(
         If the file cannot be used; nothing has been changed then.
     """
     table = experiment.table()
-    output = options.output or default_output(path)
+    output = options.output or default_output(experiment)
     if not options.store:
         return Job(experiment, table, output, list(range(len(table))), [], [], None)
     lock = Lock(output)
@@ -203,10 +267,22 @@ def make_progress(job: Job, options: Options) -> Progress:
     return progress
 
 
+class GraceOver(KeyboardInterrupt):
+    """The time that running evaluations had to finish is over."""
+
+
 @contextlib.contextmanager
-def interrupts(flag: Callable[[], None], *, again: bool = True) -> Iterator[None]:
-    """Inside, the first interrupt (Ctrl-C, SIGTERM) calls `flag`; with `again` a second one
-    raises KeyboardInterrupt."""
+def interrupts(
+    flag: Callable[[], None], grace: float = math.inf, *, again: bool = True
+) -> Iterator[None]:
+    """Inside, the first interrupt (Ctrl-C, SIGTERM) calls `flag`.
+
+    With `again` a second one raises KeyboardInterrupt. `grace` seconds after the first,
+    GraceOver is raised. Signals reach the main thread only: in any other nothing is done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     count = 0
 
     def handle(number, frame):
@@ -214,19 +290,28 @@ def interrupts(flag: Callable[[], None], *, again: bool = True) -> Iterator[None
         count += 1
         if count > 1 and again:
             raise KeyboardInterrupt
+        if count == 1 and grace < math.inf:
+            signal.setitimer(signal.ITIMER_REAL, max(grace, 1e-3))
         flag()
 
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.signal(number, handle) for number in signals}
+    def end(number, frame):
+        raise GraceOver
+
+    handlers = dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGUSR1), handle)
+    if grace < math.inf:
+        handlers[signal.SIGALRM] = end
+    before = {number: signal.signal(number, new) for number, new in handlers.items()}
     try:
         yield
     finally:
+        if count and grace < math.inf:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, old in before.items():
             signal.signal(number, old)
 
 
 def announce(job: Job, progress: Progress, remarks: Sequence[str] = ()) -> None:
-    """Say at the start what the user should know."""
+    """Say at the start what the user should know; the first remark names the backend."""
     for line in [*job.notes, *remarks]:
         progress.say(line)
     if not job.missing:
@@ -260,6 +345,8 @@ def conclude(job: Job, options: Options, progress: Progress) -> int:
 
 def resume_command(options: Options) -> str:
     """The command that continues this run."""
+    if options.again:
+        return options.again
     launcher = f"mpirun -n {launched_size()} " if launched_size() else ""
     return launcher + shlex.join(["python", "-m", "phs_mpi", *options.command[1:]])
 

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from ..experiment import Experiment
 from ..log import EntryKind, Log, LogEntry, Outcome, Proposal
 from ..progress import Progress
 from ..schedule import Drain, Event, Finished, Instruction, Lost, Proposed, Ready, Start
 from ..store import open_store
-from .base import Job, Options, announce, conclude, interrupts, make_job, make_progress
+from .base import (
+    GraceOver,
+    Job,
+    Options,
+    announce,
+    conclude,
+    interrupts,
+    make_job,
+    make_progress,
+)
+
+
+@dataclass
+class Joined:
+    """There is a new worker, and it is ready."""
+
+    worker: int
+
+
+@dataclass
+class Left:
+    """A worker is gone, and what it ran must be run again."""
+
+    worker: int
 
 
 @dataclass
@@ -25,33 +49,73 @@ class Announced:
 
 @dataclass
 class Completed:
-    """An evaluation is over."""
+    """An evaluation is over; with `leaves` its worker gets no other."""
 
     worker: int
     proposal: Proposal
     outcome: Outcome
+    leaves: bool = False
 
 
 @dataclass
-class Gone:
-    """A worker was lost before it said what it would evaluate; a new one is in its place."""
+class Remark:
+    """Something the user should know."""
 
-    worker: int
+    text: str
+
+
+TransportEvent = Joined | Left | Announced | Completed | Remark
 
 
 class Transport(Protocol):
-    """One way to reach workers: start an index, yield completions, close."""
+    """One way to reach workers: start an index, yield completions, close.
+
+    Attributes
+    ----------
+    workers : int
+        Workers 0 to ``workers - 1`` are there from the start; others announce themselves.
+    """
 
     workers: int
 
     def start(self, worker: int, index: int, log_length: int) -> None:
         """Let `worker` evaluate the set `index`; returns without waiting for it."""
 
-    def events(self) -> Iterator[Announced | Completed | Gone]:
-        """What happened since the last call; waits until there is something."""
+    def events(self) -> Iterator[TransportEvent]:
+        """What happened since the last call; may wait until there is something."""
 
     def close(self) -> None:
         """Let the workers go."""
+
+
+#: Short evaluations in a row after which a worker gets several sets at a time.
+SHORT_IN_A_ROW = 32
+
+
+class Depth:
+    """How many sets a worker has at a time: more than one only if all are very short.
+
+    The next set sets out when the last has come back, and for a set of a millisecond that
+    way is most of the time. Sets of any length that is worth it are handed out one by one,
+    so that none waits behind another while a worker is idle.
+
+    Parameters
+    ----------
+    most : int
+        Sets that a worker has at a time when all are short.
+    seconds : float
+        What is short: less than the way to a worker and back takes.
+    """
+
+    def __init__(self, most: int, seconds: float):
+        self._most = most
+        self._seconds = seconds
+        self._short = 0
+
+    def after(self, seconds: float) -> int:
+        """The depth, now that one more evaluation took `seconds`, proposal included."""
+        self._short = self._short + 1 if seconds < self._seconds else 0
+        return self._most if self._short >= SHORT_IN_A_ROW else 1
 
 
 class ClientLoop:
@@ -90,48 +154,57 @@ class ClientLoop:
         self._known: dict[tuple[EntryKind, int], LogEntry] = {}
         self._interrupted = False
 
-    def run(self) -> bool:
-        """Run until everything is evaluated or the user stops it.
+    def run(self, grace: float) -> None:
+        """Run until everything is evaluated, or the user stops it.
 
-        Returns
-        -------
-        bool
-            Whether the user stopped it before everything was evaluated.
+        Parameters
+        ----------
+        grace : float
+            Seconds that running evaluations have to finish once the user has asked to stop.
         """
-        with interrupts(self._interrupt):
+        with interrupts(partial(self._interrupt, grace), grace):
             for worker in range(self._transport.workers):
                 self._handle(Ready(worker))
             while not self._schedule.over:
                 for event in self._transport.events():
                     self._take(event)
-        return not self._schedule.complete
+                self._drain_if_asked()
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, grace: float) -> None:
         self._interrupted = True
         self._progress.say(
-            "stopping: running evaluations finish first; interrupt again to stop at once"
+            f"stopping: running evaluations have {grace:g} s to finish; interrupt again to stop "
+            "at once"
         )
 
-    def _take(self, event: Announced | Completed | Gone) -> None:
-        if isinstance(event, Gone):
-            self._handle(Lost(event.worker))
+    def _drain_if_asked(self) -> None:
+        if self._interrupted and not self._schedule.draining:
+            self._handle(Drain())
+
+    def _take(self, event: TransportEvent) -> None:
+        self._drain_if_asked()
+        if isinstance(event, Remark):
+            self._progress.say(event.text)
+        elif isinstance(event, Joined):
             self._handle(Ready(event.worker))
-            return
-        proposal = event.proposal
-        index = proposal.index
-        if isinstance(event, Announced):
-            row = self._job.table.pack(index, proposal.values)
+        elif isinstance(event, Left):
+            self._handle(Lost(event.worker))
+        elif isinstance(event, Announced):
+            index = event.proposal.index
+            row = self._job.table.pack(index, event.proposal.values)
             self._known[EntryKind.STARTED, index] = LogEntry(EntryKind.STARTED, index, row=row)
             self._handle(Proposed(event.worker, index))
-            return
-        self._commit(proposal, event.outcome)
+        else:
+            self._complete(event)
+
+    def _complete(self, event: Completed) -> None:
+        index, result = event.proposal.index, event.outcome.result
+        self._commit(event.proposal, event.outcome)
         self._known[EntryKind.COMPLETED, index] = LogEntry(
-            EntryKind.COMPLETED, index, result=event.outcome.result
+            EntryKind.COMPLETED, index, result=result
         )
-        self._progress.completed(index, event.outcome.result)
-        if self._interrupted:
-            self._handle(Drain())
-        self._handle(Finished(event.worker, index))
+        self._progress.completed(index, result)
+        self._handle(Finished(event.worker, index, event.leaves))
 
     def _handle(self, event: Event) -> None:
         instructions: list[Instruction] = self._schedule.handle(event)
@@ -148,7 +221,6 @@ class ClientLoop:
 
 def run_client(
     experiment: Experiment,
-    path: Path,
     options: Options,
     backend: str,
     make_transport: Callable[[Job, Log], Transport],
@@ -159,8 +231,6 @@ def run_client(
     ----------
     experiment : Experiment
         The definition.
-    path : Path
-        Its file.
     options : Options
         From the command line.
     backend : str
@@ -173,28 +243,43 @@ def run_client(
     int
         Exit status.
     """
-    job = make_job(experiment, path, options, {"backend": backend, "mpi_library": ""})
+    job = make_job(experiment, options, {"backend": backend, "mpi_library": ""})
     try:
         progress = make_progress(job, options)
         announce(job, progress)
         if job.missing:
-            log = Log(job.replay)
-            store = open_store(job.output, job.table) if options.store else None
-            transport = make_transport(job, log)
-            try:
-                ClientLoop(
-                    job,
-                    log,
-                    transport,
-                    store.commit if store else lambda proposal, outcome: None,
-                    store.append_log if store else lambda kinds, indices: None,
-                    progress,
-                ).run()
-            finally:
-                transport.close()
-                progress.close()
-                if store:
-                    store.close()
+            _run(job, options, backend, progress, make_transport)
         return conclude(job, options, progress)
     finally:
         job.close()
+
+
+def _run(
+    job: Job,
+    options: Options,
+    backend: str,
+    progress: Progress,
+    make_transport: Callable[[Job, Log], Transport],
+) -> None:
+    log = Log(job.replay)
+    with contextlib.ExitStack() as stack:
+        commit, write_log = _forget, _forget
+        if options.store:
+            store = open_store(job.output, job.table)
+            stack.callback(store.close)
+            commit, write_log = store.commit, store.append_log
+        stack.callback(progress.close)
+        transport = make_transport(job, log)
+        stack.callback(transport.close)
+        if not options.quiet:
+            workers = f", {transport.workers} workers" if transport.workers > 1 else ""
+            progress.say(f"backend {backend}{workers}")
+        loop = ClientLoop(job, log, transport, commit, write_log, progress)
+        try:
+            loop.run(options.grace)
+        except GraceOver:
+            progress.say(f"{options.grace:g} s are over: what still runs is left")
+
+
+def _forget(*what: Any) -> None:
+    """Store nothing."""

@@ -13,86 +13,68 @@ import os
 import queue
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import BackendError
+from ..errors import BackendError, PhsError
+from ..experiment import Experiment
 from ..loading import load_experiment
-from ..log import Log, LogEntry, Outcome, Proposal, Status
-from ..table import Table
-from . import base, client
+from ..log import Log, Outcome, Proposal, Status
+from . import base, client, remote, shipping
 
 #: Deaths in a row before its first words after which a worker is given up.
 MOST_DEATHS = 3
 
-
-# -- in a worker process -------------------------------------------------------------------
-
-
-@dataclass
-class _State:
-    worker: Any
-    log: Log
+#: Sets that a worker gets in one message when all are so short.
+BATCH, SHORT = 16, 1e-3
 
 
-_state: _State | None = None
+def _prepare(shipment: shipping.Shipment, number: int) -> None:
+    remote.ignore_interrupts()
+    remote.prepare(shipment, number)
 
 
-def _prepare(path: str, seed: int, table: Table, output: Path, number: int) -> None:
-    """Load the experiment; runs once in each worker process."""
-    global _state
-    # Ctrl-C goes to the whole process group; when to stop is the client's business. A handler,
-    # not SIG_IGN, since that would be inherited by programs that the target starts.
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(name, lambda number, frame: None)
-    experiment = load_experiment(path, seed)
-    _state = _State(base.make_worker(experiment, table, output, number), Log())
+@dataclass(eq=False)
+class _Task:
+    """What a worker process was given in one message, by lane; and when, UTC."""
 
-
-def _propose(index: int, length: int, news: list[LogEntry]) -> tuple[Proposal, float]:
-    """The values of a Bayesian set, from the log after the news, and the seconds it took."""
-    assert _state is not None
-    for entry in news:
-        _state.log.append(entry)
-    begun = time.perf_counter()
-    proposal = _state.worker.propose(index, _state.log, length)
-    return proposal, time.perf_counter() - begun
-
-
-def _evaluate(proposal: Proposal) -> Outcome:
-    assert _state is not None
-    return _state.worker.evaluate(proposal)
-
-
-def _drawn(index: int) -> tuple[Proposal, Outcome]:
-    """Evaluate a set whose values stand in the table."""
-    assert _state is not None
-    proposal = _state.worker.drawn(index)
-    return proposal, _state.worker.evaluate(proposal)
-
-
-def _leave() -> None:
-    if _state is not None:
-        _state.worker.close()
-
-
-# -- in the client -------------------------------------------------------------------------
+    indices: dict[int, int]
+    proposal: Proposal | None = None
+    evaluates: bool = False
+    began: float = field(default_factory=time.time)
 
 
 class _Slot:
-    """One worker: its executor, and what the client knows of it."""
+    """One worker: its executor, and what the client knows of it.
+
+    Attributes
+    ----------
+    number : int
+        Also the number of its first lane. A lane is what the schedule takes for a worker;
+        a slot has several of them while its evaluations are very short.
+    batch : dict of int to int
+        Drawn sets by lane that leave together.
+    tasks : list of _Task
+        In the order in which the process sees to them.
+    life : int
+        How often its process was replaced.
+    """
 
     def __init__(self, number: int, start: Callable[[int], None]):
         self.number = number
+        self.lanes = {number}
+        self.depth = client.Depth(BATCH, SHORT)
+        self.batch: dict[int, int] = {}
+        self.tasks: list[_Task] = []
         self.executor: ProcessPoolExecutor | None = None
+        self.life = 0
         self.told = 0  # entries of the log that its process has
         self.idle_since = time.perf_counter()
-        self.began = 0.0  # when it was last given an evaluation, UTC
         self.deaths = 0
         self._start = start
 
@@ -114,6 +96,7 @@ class _Slot:
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.kill(process.pid, signal.SIGKILL)
         self.executor = None
+        self.life += 1
 
 
 class ProcessTransport:
@@ -133,78 +116,141 @@ class ProcessTransport:
         self.workers = workers
         self._job = job
         self._log = log
+        self._shipment = shipping.pack(job.experiment, job.table, job.output)
         self._done: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._slots = [_Slot(number, self._set_up) for number in range(workers)]
-        self._closed = False
 
     def start(self, worker: int, index: int, log_length: int) -> None:
-        """Submit the proposal of a Bayesian set, or the evaluation of a drawn one."""
-        slot = self._slots[worker]
+        """Submit the proposal of a Bayesian set; drawn ones leave with :meth:`events`."""
+        slot = self._slots[worker % self.workers]
         if self._job.table.bayesian(index):
-            try:
-                self._ask(slot, index, log_length)
-            except BrokenProcessPool:  # it died while it was idle
-                slot.kill()
-                self._ask(slot, index, log_length)
+            self._submit(slot, partial(self._ask, slot, worker, index, log_length))
         else:
-            slot.began = time.time()
-            try:
-                future = slot.submit(_drawn, index)
-            except BrokenProcessPool:
-                slot.kill()
-                future = slot.submit(_drawn, index)
-            self._when_done(future, partial(self._evaluated, slot, index, None, 0.0))
+            slot.batch[worker] = index
 
-    def events(self) -> Iterator[client.Announced | client.Completed | client.Gone]:
+    def events(self) -> Iterator[client.TransportEvent]:
         """What happened since the last call; waits until there is something."""
+        for slot in self._slots:
+            if slot.batch:
+                task = _Task(slot.batch, evaluates=True)
+                what = list(slot.batch.values())
+                slot.batch = {}
+                self._submit(slot, partial(self._evaluate, slot, task, what, 0.0))
         yield from self._done.get()()
 
     def close(self) -> None:
         """Let idle workers clean up and leave; kill those that are busy."""
-        self._closed = True
         for slot in self._slots:
-            if slot.executor is not None:
+            if slot.executor is not None and not slot.tasks:
                 with contextlib.suppress(BrokenProcessPool, TimeoutError):
-                    slot.executor.submit(_leave).result(timeout=1)
+                    slot.executor.submit(remote.leave, self._shipment.run).result(timeout=1)
         for slot in self._slots:
             slot.kill()
 
     # -- inside ------------------------------------------------------------------------
 
     def _set_up(self, number: int) -> None:
-        experiment = self._job.experiment
         slot = self._slots[number]
         assert slot.executor is not None
-        future = slot.executor.submit(
-            _prepare,
-            experiment.path,
-            experiment.seed,
-            self._job.table,
-            self._job.output,
-            number + 1,
-        )
-        self._when_done(future, partial(self._is_ready, slot))
+        future = slot.executor.submit(_prepare, self._shipment, number + 1)
+        self._when_done(slot, future, partial(self._is_ready, slot))
 
-    def _ask(self, slot: _Slot, index: int, log_length: int) -> None:
+    def _submit(self, slot: _Slot, submit: Callable[[], None]) -> None:
+        try:
+            submit()
+        except BrokenProcessPool:
+            if len(slot.tasks) == 1:  # the process had died while it was idle
+                slot.kill()
+                slot.tasks.clear()
+                submit()
+            # else the death of what it had before is about to be reported, and this with it
+
+    def _ask(self, slot: _Slot, worker: int, index: int, log_length: int) -> None:
+        task = _Task({worker: index})
+        slot.tasks.append(task)
         # Submitting may start a new process, which knows nothing of the log yet.
         slot.submit(int)
-        news = self._log.entries(slot.told, log_length)
+        news = remote.encode(self._log.entries(slot.told, log_length))
+        future = slot.submit(remote.propose, self._shipment.run, index, log_length, news)
         slot.told = log_length
-        future = slot.submit(_propose, index, log_length, news)
-        self._when_done(future, partial(self._proposed, slot, index))
+        self._when_done(slot, future, partial(self._proposed, slot, task))
 
-    def _when_done(self, future: Future, handle: Callable[[Future], Iterator]) -> None:
-        future.add_done_callback(lambda done: self._done.put(partial(handle, done)))
+    def _evaluate(
+        self, slot: _Slot, task: _Task, what: Sequence[Proposal | int], proposing: float
+    ) -> None:
+        slot.tasks.append(task)
+        future = slot.submit(remote.evaluate, self._shipment.run, what)
+        self._when_done(slot, future, partial(self._evaluated, slot, task, proposing))
 
-    def _is_ready(self, slot: _Slot, future: Future) -> Iterator:
+    def _when_done(self, slot: _Slot, future: Future, handle: Callable[[Future], Iterator]) -> None:
+        take = partial(self._handle, slot, slot.life, handle)
+        future.add_done_callback(lambda done: self._done.put(partial(take, done)))
+
+    def _handle(
+        self, slot: _Slot, life: int, handle: Callable[[Future], Iterator], future: Future
+    ) -> Iterator[client.TransportEvent]:
+        if life != slot.life:
+            return iter(())  # of a process that is known to have died
+        if isinstance(future.exception(), BrokenProcessPool):
+            return self._died(slot)
+        return handle(future)
+
+    def _is_ready(self, slot: _Slot, future: Future) -> Iterator[client.TransportEvent]:
         error = future.exception()
-        if error is not None and not isinstance(error, BrokenProcessPool):
-            raise BackendError(f"worker process {slot.number + 1} cannot start: {error}")
+        if error is not None:
+            reason = error.message if isinstance(error, PhsError) else error
+            raise BackendError(f"worker process {slot.number + 1} cannot start: {reason}")
         return iter(())
 
-    def _proposed(self, slot: _Slot, index: int, future: Future) -> Iterator:
-        error = future.exception()
-        if isinstance(error, BrokenProcessPool):
+    def _proposed(
+        self, slot: _Slot, task: _Task, future: Future
+    ) -> Iterator[client.TransportEvent]:
+        proposal, seconds = future.result()
+        (worker,) = task.indices
+        yield client.Announced(worker, proposal)
+        slot.tasks.remove(task)
+        then = _Task(task.indices, proposal, evaluates=True)
+        try:
+            self._evaluate(slot, then, [proposal], seconds)
+        except BrokenProcessPool:
+            if slot.tasks == [then]:
+                yield from self._died(slot)
+
+    def _evaluated(
+        self, slot: _Slot, task: _Task, proposing: float, future: Future
+    ) -> Iterator[client.TransportEvent]:
+        deliveries = future.result()
+        slot.tasks.remove(task)
+        slot.deaths = 0
+        now = time.perf_counter()
+        durations = [d.outcome.end - d.outcome.start for d in deliveries]
+        idle = max(0.0, now - slot.idle_since - sum(durations) - proposing)
+        slot.idle_since = now
+        depth = max(map(slot.depth.after, [d + proposing for d in durations]))
+        for worker, delivery in zip(task.indices, deliveries, strict=True):
+            delivery.outcome.proposing = proposing
+            delivery.outcome.waiting = idle / len(deliveries)
+            leaves = depth == 1 and worker != slot.number
+            if leaves:
+                slot.lanes.discard(worker)
+            yield client.Completed(worker, delivery.proposal, delivery.outcome, leaves)
+        for lane in range(slot.number, slot.number + depth * self.workers, self.workers):
+            if lane not in slot.lanes:
+                slot.lanes.add(lane)
+                yield client.Joined(lane)
+
+    def _died(self, slot: _Slot) -> Iterator[client.TransportEvent]:
+        """The process died of the first set it had, if it evaluated that; the others wait.
+
+        Of several that it had in one message all are evaluated again, one by one.
+        """
+        slot.kill()
+        slot.idle_since = time.perf_counter()
+        slot.depth = client.Depth(BATCH, SHORT)
+        tasks, slot.tasks = slot.tasks, []
+        lanes, slot.lanes, slot.batch = slot.lanes, {slot.number}, {}
+        first = tasks[0] if tasks else None
+        if first is None or not first.evaluates:
             slot.deaths += 1
             if slot.deaths == MOST_DEATHS:
                 raise BackendError(
@@ -212,60 +258,27 @@ class ProcessTransport:
                     "could evaluate anything",
                     remedy="look for messages of the system (memory?), or use fewer --workers",
                 )
-            slot.kill()
-            yield client.Gone(slot.number)
-            return
-        proposal, seconds = future.result()
-        yield client.Announced(slot.number, proposal)
-        slot.began = time.time()
-        try:
-            evaluation = slot.submit(_evaluate, proposal)
-        except BrokenProcessPool:
-            yield self._died(slot, proposal)
-            return
-        self._when_done(evaluation, partial(self._evaluated, slot, index, proposal, seconds))
-
-    def _evaluated(
-        self, slot: _Slot, index: int, proposal: Proposal | None, proposing: float, future: Future
-    ) -> Iterator:
-        error = future.exception()
-        if isinstance(error, BrokenProcessPool):
-            if proposal is None:
-                table = self._job.table
-                proposal = Proposal(index, table.defined(index), table.source(index))
-            yield self._died(slot, proposal)
-            return
-        result = future.result()
-        if proposal is None:
-            proposal, outcome = result
-        else:
-            outcome = result
-        slot.deaths = 0
-        now = time.perf_counter()
-        outcome.proposing = proposing
-        duration = outcome.end - outcome.start
-        outcome.waiting = max(0.0, now - slot.idle_since - duration - proposing)
-        slot.idle_since = now
-        yield client.Completed(slot.number, proposal, outcome)
-
-    def _died(self, slot: _Slot, proposal: Proposal) -> client.Completed:
-        slot.kill()
-        slot.idle_since = time.perf_counter()
-        outcome = Outcome(
-            proposal.index,
-            Status.FAILED,
-            error="the worker process died during this evaluation",
-            start=slot.began,
-            end=time.time(),
-            worker=slot.number + 1,
-        )
-        return client.Completed(slot.number, proposal, outcome)
+        elif len(first.indices) == 1:
+            ((lane, index),) = first.indices.items()
+            outcome = Outcome(
+                index,
+                Status.FAILED,
+                error="the worker process died during this evaluation",
+                start=first.began,
+                end=time.time(),
+                worker=slot.number + 1,
+            )
+            table = self._job.table
+            drawn = Proposal(index, table.defined(index), table.source(index))
+            lanes.discard(lane)
+            yield client.Completed(lane, first.proposal or drawn, outcome, leaves=True)
+        for lane in lanes:
+            yield client.Left(lane)
+        yield client.Joined(slot.number)
 
 
-def run(path: Path, options: base.Options) -> int:
-    """Run experiment.py on worker processes; returns the exit status."""
+def run(path: Path | Experiment, options: base.Options) -> int:
+    """Run an experiment on worker processes; returns the exit status."""
     experiment = load_experiment(path, options.seed)
     workers = options.workers or len(os.sched_getaffinity(0))
-    return client.run_client(
-        experiment, path, options, "processes", partial(ProcessTransport, workers)
-    )
+    return client.run_client(experiment, options, "processes", partial(ProcessTransport, workers))

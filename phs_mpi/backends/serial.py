@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..experiment import Experiment
 from ..loading import load_experiment
 from ..log import Log
 from . import base, client
@@ -52,7 +53,7 @@ class SerialTransport:
         self._worker.close()
 
 
-def run(path: Path, options: base.Options) -> int:
-    """Run experiment.py in this process; returns the exit status."""
+def run(path: Path | Experiment, options: base.Options) -> int:
+    """Run an experiment in this process; returns the exit status."""
     experiment = load_experiment(path, options.seed)
-    return client.run_client(experiment, path, options, "serial", SerialTransport)
+    return client.run_client(experiment, options, "serial", SerialTransport)

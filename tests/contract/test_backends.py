@@ -15,6 +15,7 @@ from phs_mpi.log import Source, Status
 BACKENDS = {
     "serial": (None, ("--backend", "serial")),
     "processes": (None, ("--backend", "processes", "--workers", "3")),
+    "dask": (None, ("--backend", "dask")),
     "mpi-2": (2, ()),
     "mpi-4": (4, ()),
     "mpi-4-rank-0-writes": (4, ("--rank-0-writes",)),
@@ -27,6 +28,9 @@ BACKENDS = {
 def run(request, launch):
     """Run experiment.py of the test's folder on the backend; returns (process, rows)."""
     ranks, options = BACKENDS[request.param]
+    if request.param == "dask":
+        address = request.getfixturevalue("dask_cluster").address
+        options = (*options, "--scheduler", address)
 
     def run(*more: str, expect: int = 0):
         done = launch.phs(ranks, "experiment.py", *options, *more)
@@ -323,7 +327,7 @@ experiment.add(4, x=Bayesian(-1, 1))
 
 
 @pytest.mark.parametrize("style", ["keywords", "one-argument"])
-def test_wait_for_all_gives_the_same_bits_everywhere(launch, style):
+def test_wait_for_all_gives_the_same_bits_everywhere(launch, style, dask_cluster):
     target = {
         "keywords": "def target(x, y, n):\n    return f(x, y, n)",
         "one-argument": "def target(p):\n"
@@ -349,10 +353,14 @@ experiment.add(4, x=Bayesian(-5, 5), y=Random(-5, 5), n=2)
 """,
     )
     values = {}
-    for ranks in (None, 1, 2, 4, 8, "processes"):
+    options = {
+        "processes": ("--workers", "3"),
+        "dask": ("--scheduler-file", str(dask_cluster.file)),
+    }
+    for ranks in (None, 1, 2, 4, 8, *options):
         output = f"ranks-{ranks}.h5"
-        if ranks == "processes":
-            done = launch.phs(None, "experiment.py", "--workers", "3", "-o", output)
+        if ranks in options:
+            done = launch.phs(None, "experiment.py", *options[ranks], "-o", output)
         else:
             # As users run it: BLAS may take as many threads as it likes.
             done = launch.phs(ranks, "experiment.py", "-o", output, OMP_NUM_THREADS="2")

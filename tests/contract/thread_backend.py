@@ -58,4 +58,4 @@ def run(path, options):
     experiment = load_experiment(path, options.seed)
     experiment.capture = False  # output belongs to the process, not to a thread
     make_transport = partial(ThreadTransport, options.workers or 2)
-    return client.run_client(experiment, path, options, "threads", make_transport)
+    return client.run_client(experiment, options, "threads", make_transport)

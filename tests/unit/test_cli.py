@@ -3,7 +3,6 @@
 import pytest
 
 from phs_mpi import cli
-from phs_mpi.errors import BackendError
 
 
 @pytest.fixture(autouse=True)
@@ -34,33 +33,6 @@ def no_launcher(monkeypatch):
 )
 def test_run_is_the_default_verb(given, meant):
     assert cli.with_verb(given) == meant
-
-
-@pytest.mark.parametrize(
-    ("environment", "workers", "backend"),
-    [
-        ({}, None, "serial"),
-        ({}, 1, "serial"),
-        ({}, 3, "processes"),
-        ({"OMPI_COMM_WORLD_SIZE": "1"}, None, "serial"),
-        ({"OMPI_COMM_WORLD_SIZE": "4"}, None, "mpi"),
-        ({"PMI_SIZE": "4"}, None, "mpi"),
-        ({"SLURM_STEP_NUM_TASKS": "64"}, None, "mpi"),
-        # mpirun inside a SLURM job: SLURM counts the launcher's daemons, MPI its ranks.
-        ({"SLURM_STEP_NUM_TASKS": "2", "OMPI_COMM_WORLD_SIZE": "64"}, None, "mpi"),
-        ({"SLURM_STEP_NUM_TASKS": "2", "OMPI_COMM_WORLD_SIZE": "1"}, None, "serial"),
-    ],
-)
-def test_auto_follows_the_launcher(monkeypatch, environment, workers, backend):
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert cli.choose_backend("auto", workers) == backend
-
-
-def test_several_ranks_of_a_backend_that_is_one_program_are_refused(monkeypatch):
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    with pytest.raises(BackendError, match="4 ranks were launched for the backend 'processes'"):
-        cli.choose_backend("processes")
 
 
 @pytest.mark.parametrize("arguments", [["e.py", "--seed", "-1"], ["e.py", "--workers", "0"], []])

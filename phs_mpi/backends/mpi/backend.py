@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import sys
@@ -49,8 +50,8 @@ BROKEN = 70
 FAREWELL_SECONDS = 10.0
 
 
-def run(path: Path, options: base.Options) -> int:
-    """Run experiment.py on all ranks; returns each rank's exit status."""
+def run(path: Path | Experiment, options: base.Options) -> int:
+    """Run an experiment on all ranks; returns each rank's exit status."""
     world = MPI.COMM_WORLD
     check_launch(world)
     if world.Get_size() == 1:
@@ -99,12 +100,12 @@ class _Plan:
     anything: bool  # whether a parameter set is left to evaluate
 
 
-def _run(world: MPI.Comm, path: Path, options: base.Options) -> int:
+def _run(world: MPI.Comm, path: Path | Experiment, options: base.Options) -> int:
     experiment = _together(world, lambda: load_experiment(path, options.seed))
     provenance = {"backend": "mpi", "mpi_library": MPI.Get_library_version().split("\n")[0]}
     job = _together(
         world,
-        lambda: None if world.rank else base.make_job(experiment, path, options, provenance),
+        lambda: None if world.rank else base.make_job(experiment, options, provenance),
     )
     if job is None:
         plan = world.bcast(None, root=0)
@@ -115,7 +116,7 @@ def _run(world: MPI.Comm, path: Path, options: base.Options) -> int:
     try:
         world.bcast(_Plan(job.table, job.output, job.replay, bool(job.missing)), root=0)
         progress = base.make_progress(job, options)
-        base.announce(job, progress, _remarks(options) if job.missing else ())
+        base.announce(job, progress, _remarks(world, options) if job.missing else ())
         if job.missing:
             plan = _Plan(job.table, job.output, job.replay, True)
             with _Side(world, plan, options, progress) as side:
@@ -211,8 +212,11 @@ def _parallel(options: base.Options) -> bool:
     return bool(h5py.get_config().mpi)
 
 
-def _remarks(options: base.Options) -> list[str]:
+def _remarks(world: MPI.Comm, options: base.Options) -> list[str]:
+    workers = world.Get_size() - 1
     remarks = []
+    if not options.quiet:
+        remarks = [f"backend mpi, {workers} worker{'s' if workers > 1 else ''} and the master"]
     if options.store and not options.rank_0_writes and not _parallel(options):
         remarks.append("h5py is built without MPI: rank 0 writes the results of all workers")
     if not _threads_allowed():
@@ -229,16 +233,21 @@ def _threads_allowed() -> bool:
 
 def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
     """The run on rank 0."""
-    asked = False
+    asked = math.inf
 
     def ask() -> None:
         nonlocal asked
-        asked = True
+        asked = min(asked, time.monotonic())
         # mpirun kills its ranks a second or two after Ctrl-C: say now how to go on.
         progress.say(
-            "asked to stop: running evaluations may finish first; to go on: "
-            + base.resume_command(side.options)
+            f"asked to stop: running evaluations have {side.options.grace:g} s to finish; to go "
+            f"on: {base.resume_command(side.options)}"
         )
+
+    def stopping() -> bool:
+        if time.monotonic() > asked + side.options.grace:
+            raise base.GraceOver
+        return asked < math.inf
 
     def on_entry(entry: LogEntry) -> None:
         master.log_entry(entry)
@@ -254,11 +263,16 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
         commit=store.commit if store and not side.parallel else None,
         # A header costs every rank tens of microseconds: fewer of them where there are many.
         announce_seconds=min(max(1e-3, 1e-4 * side.world.size), 20e-3),
-        on_tick=lambda: asked,
+        on_tick=stopping,
     )
     with base.interrupts(ask, again=False):
         try:
             master.run()
+        except base.GraceOver:
+            # Workers are in the middle of evaluations; every completed one is on disk.
+            progress.close()
+            progress.say(f"{side.options.grace:g} s are over: what still runs is left")
+            side.world.Abort(base.INTERRUPTED)
         except PhsError as error:
             # Workers are in the middle of evaluations: there is no orderly way to reach them.
             progress.close()

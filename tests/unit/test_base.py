@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from phs_mpi.backends import base
+from phs_mpi.errors import BackendError
+from phs_mpi.experiment import Experiment
+
+
+@pytest.mark.parametrize(
+    ("environment", "workers", "backend"),
+    [
+        ({}, None, "serial"),
+        ({}, 1, "serial"),
+        ({}, 3, "processes"),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, None, "serial"),
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, None, "mpi"),
+        ({"PMI_SIZE": "4"}, None, "mpi"),
+        ({"SLURM_STEP_NUM_TASKS": "64"}, None, "mpi"),
+        # mpirun inside a SLURM job: SLURM counts the launcher's daemons, MPI its ranks.
+        ({"SLURM_STEP_NUM_TASKS": "2", "OMPI_COMM_WORLD_SIZE": "64"}, None, "mpi"),
+        ({"SLURM_STEP_NUM_TASKS": "2", "OMPI_COMM_WORLD_SIZE": "1"}, None, "serial"),
+    ],
+)
+def test_auto_follows_the_launcher(monkeypatch, environment, workers, backend):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert base.choose("auto", base.Options(workers=workers)) == backend
+
+
+def test_several_ranks_of_a_backend_that_is_one_program_are_refused(monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    with pytest.raises(BackendError, match="4 ranks were launched for the backend 'processes'"):
+        base.choose("processes", base.Options())
+
+
+@pytest.mark.parametrize(
+    "given", [{"scheduler": "tcp://host:8786"}, {"scheduler_file": Path("s.json")}]
+)
+def test_a_scheduler_means_dask(monkeypatch, given):
+    options = base.Options(workers=3, **given)
+    assert base.choose("auto", options) == base.choose("dask", options) == "dask"
+    with pytest.raises(BackendError, match="scheduler is given for the backend 'serial'"):
+        base.choose("serial", options)
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    with pytest.raises(BackendError, match="4 ranks were launched for the backend 'dask'"):
+        base.choose("auto", options)
+
+
+def test_two_schedulers_are_refused():
+    with pytest.raises(BackendError, match="two Dask schedulers"):
+        base.choose("auto", base.Options(scheduler="a:1", scheduler_file=Path("s.json")))
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "output"),
+    [
+        ("mine", "/some/where/experiment.py", "experiment.h5"),
+        ("mine", "", "mine.h5"),
+        ("outer.<locals>.target", "", "outer._locals_.target.h5"),
+        ("<lambda>", "", "lambda.h5"),
+        ("///", "", "experiment.h5"),
+    ],
+)
+def test_default_output(name, path, output):
+    experiment = Experiment(lambda x: x, {"x": float}, name=name)
+    experiment.path = path
+    assert base.default_output(experiment) == Path(output)
+
+
+class TestInterrupts:
+    def test_first_and_second(self):
+        asked = []
+
+        def interrupted_twice():
+            with base.interrupts(lambda: asked.append(1)):
+                os.kill(os.getpid(), signal.SIGINT)
+                assert asked == [1]
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        with pytest.raises(KeyboardInterrupt) as caught:
+            interrupted_twice()
+        assert not isinstance(caught.value, base.GraceOver)
+
+    def test_grace_ends(self):
+        def interrupted():
+            with base.interrupts(lambda: None, 0.05):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(30)
+
+        with pytest.raises(base.GraceOver):
+            interrupted()
+
+    def test_no_grace_without_an_interrupt_and_none_left_behind(self):
+        before = signal.getsignal(signal.SIGALRM)
+        with base.interrupts(lambda: None, 0.01):
+            time.sleep(0.05)
+        with base.interrupts(lambda: None, 30):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+        assert signal.getsignal(signal.SIGALRM) is before
+
+    def test_without_again_every_one_is_told(self):
+        asked = []
+        with base.interrupts(lambda: asked.append(1), math.inf, again=False):
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGINT)
+        assert len(asked) == 3
