@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from phs_mpi.errors import PhsError
     from phs_mpi.evaluation import current
     from phs_mpi.experiment import Experiment
     from phs_mpi.parameters import expr
@@ -22,13 +23,24 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Bayesian", "Choice", "Experiment", "Grid", "Random", "current", "expr", "run"]
+__all__ = [
+    "Bayesian",
+    "Choice",
+    "Experiment",
+    "Grid",
+    "PhsError",
+    "Random",
+    "current",
+    "expr",
+    "run",
+]
 
 _HOME = {
     "Bayesian": "phs_mpi.strategies",
     "Choice": "phs_mpi.strategies",
     "Experiment": "phs_mpi.experiment",
     "Grid": "phs_mpi.strategies",
+    "PhsError": "phs_mpi.errors",
     "Random": "phs_mpi.strategies",
     "current": "phs_mpi.evaluation",
     "expr": "phs_mpi.parameters",

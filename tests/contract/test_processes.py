@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 
 import h5py
 import pytest
@@ -106,25 +105,3 @@ def test_no_workers_are_refused(launch, workers):
     done = launch.phs(None, "experiment.py", "--workers", workers)
     assert done.returncode == 2
     assert f"{workers} is no number of workers" in done.stderr
-
-
-def test_an_experiment_moves_between_backends(launch):
-    """Started on mpi, continued in one process, finished on processes."""
-    text = SLOW.replace("sleep(0.2)", "sleep(0.05)").replace("200", "60")
-    launch.write("experiment.py", text)
-    for arguments in ((3, ()), (None, ("--backend", "serial"))):
-        before = (launch.folder / "ended").stat().st_size if arguments[0] is None else 0
-        process = launch.start(arguments[0], "-m", "phs_mpi", "experiment.py", *arguments[1])
-        wait_for(launch.folder / "ended", before + 10)
-        if arguments[0]:
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-            os.kill(int(children.split()[0]), signal.SIGUSR1)  # rank 0 drains
-        else:
-            process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-        assert process.returncode == 3, out + err
-    done = launch.phs(None, "experiment.py", "--backend", "processes", "--workers", "2")
-    assert done.returncode == 0, done.stderr
-    assert (launch.folder / "began").stat().st_size == 60
-    assert (launch.folder / "ended").stat().st_size == 60
-    assert (rows(launch)["status"] == Status.DONE).all()

@@ -83,6 +83,18 @@ def test_draining_stops_everybody_but_the_running(schedule):
     assert not schedule.complete
 
 
+def test_a_worker_that_leaves_gets_nothing_and_wakes_others():
+    schedule = Schedule(range(3), 3, lambda i: i == 2, wait_for_all=True)
+    schedule.handle(Ready(1))
+    schedule.handle(Ready(2))
+    assert schedule.handle(Finished(1, 0, leaves=True)) == []
+    assert schedule.handle(Finished(2, 1))[0].index == 2
+    assert schedule.handle(Ready(1)) == [Wait(1)]
+    assert schedule.handle(Finished(2, 2, leaves=True)) == [Stop(1)]
+    assert schedule.over
+    schedule.check()
+
+
 @pytest.mark.parametrize("event", [Finished(1, 0), Proposed(1, 0)])
 def test_event_of_an_idle_worker_is_refused(schedule, event):
     with pytest.raises(InvalidEvent, match=r"running \{\}"):
@@ -175,7 +187,11 @@ def test_whatever_happens_every_index_is_evaluated_once(
             del running[worker]
             announced.discard(worker)
             completed.append(index)
-            handle(Finished(worker, index))
+            leaves = data.draw(st.integers(0, 9)) == 0
+            handle(Finished(worker, index, leaves))
+            if leaves:
+                handle(Ready(fresh))
+                fresh += 1
     assert sorted(completed) == list(range(total))
     assert schedule.complete
     done = [e.index for e in order if e.kind == EntryKind.COMPLETED]
