@@ -170,6 +170,11 @@ mpi4py.rc.initialize = False
 from mpi4py import MPI
 print(MPI.Get_library_version().split(",")[0].splitlines()[0])'
 
+TWO_RANKS='import signal, sys
+signal.alarm(60)
+from mpi4py import MPI
+sys.exit(MPI.COMM_WORLD.size != 2)'
+
 build_h5py() {
     # Without --no-build-isolation pip would compile an old mpi4py first: 12 minutes, 15 GB.
     env CC="$CC" HDF5_MPI=ON HDF5_INCLUDEDIR="$HDF5_INCLUDEDIR" HDF5_LIBDIR="$HDF5_LIBDIR" \
@@ -199,6 +204,9 @@ setup() { # [extras]: leaves a virtual environment in which phs_mpi runs
     mpi=$("$VENV/bin/python" -c "$SHOW_MPI" 2>>"$LOG") ||
         fail "mpi4py finds no MPI library (see the end of $LOG)" \
             "load the MPI module, or take PHS_MPI_SETUP=wheels and another VENV="
+    mpirun_here -n 2 "$VENV/bin/python" -c "$TWO_RANKS" </dev/null >>"$LOG" 2>&1 ||
+        fail "ranks that mpirun starts do not find each other (see the end of $LOG)" \
+            "mpirun and $mpi are of two MPIs: unload one, unset LD_LIBRARY_PATH"
     say "MPI: $mpi"
     if [ "$MODE" = system ] && ! parallel_h5py; then
         step "what h5py is built with" pip install Cython pkgconfig

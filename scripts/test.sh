@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Sets up what is missing and runs the tests; arguments go to pytest. Options: see setup.sh.
+# Sets up what is missing and runs the tests, two at a time; arguments go to pytest (-n 0: one at
+# a time). Options: see setup.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
 
 setup test
-exec "$VENV/bin/python" -m pytest "$@"
+exec "$VENV/bin/python" -m pytest -n 2 "$@"

@@ -168,6 +168,17 @@ class DaskCluster:
             process.wait()
 
 
+@pytest.fixture
+def modules_restored() -> Iterator[None]:
+    """For tests that load an experiment.py into this process."""
+    modules, path = dict(sys.modules), list(sys.path)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - set(modules):
+        if name.split(".")[0] in ("experiment", "helper"):
+            del sys.modules[name]
+
+
 @pytest.fixture(scope="session")
 def dask_cluster(tmp_path_factory) -> Iterator[DaskCluster]:
     """Three workers, in a folder that is no test's."""

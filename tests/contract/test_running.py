@@ -45,7 +45,8 @@ assert results.best.result == min(e.result for e in results if e.status.name == 
 assert results.best.values["kind"] == "good" and results.best.metrics == {"steps": 3.0}
 bad = [e for e in results if e.values["kind"] == "bad"]
 assert bad and all("a bad one" in e.error for e in bad)
-print("finished with", len(results[:3]), "of", results)
+# In one write: ranks print at the same time.
+sys.stdout.write(f"finished with {len(results[:3])} of {results}\\n")
 """
 
 
@@ -104,7 +105,7 @@ except phs_mpi.PhsError as error:
     assert "make it inside the target" in done.stdout
 
 
-def test_a_file_and_bad_arguments(tmp_path, monkeypatch):
+def test_a_file_and_bad_arguments(tmp_path, monkeypatch, modules_restored):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiment.py").write_text(
         "from phs_mpi import Experiment, Grid\n"

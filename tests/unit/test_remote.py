@@ -35,7 +35,7 @@ def test_entries_cross_as_bytes():
 
 
 @pytest.fixture
-def experiment(tmp_path, monkeypatch):
+def experiment(tmp_path, monkeypatch, modules_restored):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiment.py").write_text(
         "from phs_mpi import Experiment, Random, Bayesian\n"

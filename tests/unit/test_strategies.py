@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -138,7 +139,7 @@ def refusal(call, *arguments, **options):
         (Explicit(2.5), int, "not a whole number"),
         (Explicit(None), float, "None is not a number"),
     ],
-    ids=str,
+    ids=lambda value: re.sub(" at 0x.*", "", str(value)),
 )
 def test_bad_options_name_the_parameter(strategy, spec, words):
     with pytest.raises(DefinitionError, match=words) as caught:
@@ -389,7 +390,7 @@ def test_dimensions_of_the_search():
         (Bayesian(0, np.int8(5)), int),
         (Bayesian([1j, 2]), complex),
     ],
-    ids=str,
+    ids=lambda value: re.sub(" at 0x.*", "", str(value)),
 )
 def test_descriptions_are_json(strategy, spec):
     described = bind(strategy, spec).describe()
