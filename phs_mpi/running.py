@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .backends import base
-from .errors import BackendError, DefinitionError
+from .errors import BackendError, DefinitionError, PhsError
 from .experiment import Experiment
 from .results import Results
 
@@ -88,7 +88,11 @@ def run(
         scheduler=scheduler,
         again="call run() again" if script is None else "run the script again",
     )
-    name = base.choose(backend, options)
+    try:
+        name = base.choose(backend, options)
+    except PhsError as error:
+        _leave_it_to_rank_0(error)
+        raise
     if isinstance(experiment, Experiment):
         where: Experiment | Path = experiment
         if output is None:
@@ -101,9 +105,19 @@ def run(
         if output is None:
             options.output = Path(where.stem + ".h5")
     assert options.output is not None
-    with _script_not_run_by_workers():
-        base.load(name)(where, options)
+    try:
+        with _script_not_run_by_workers():
+            base.load(name)(where, options)
+    except PhsError as error:
+        _leave_it_to_rank_0(error)
+        raise
     return Results(options.output)
+
+
+def _leave_it_to_rank_0(error: PhsError) -> None:
+    """One message is enough: the other ranks that a launcher started end without one."""
+    if base.launched_rank() != 0:
+        sys.exit(error.exit_status)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ WATCH_SECONDS = 0.5
 BATCH, SHORT = 16, 2e-3
 
 #: Times that a worker may be lost while it evaluates a set before the set is given up.
-MOST_LOSSES = 2
+MOST_LOSSES = 3
 
 
 class SchedulerLost(BackendError):
@@ -154,7 +155,7 @@ class DaskTransport:
     def close(self) -> None:
         """Let idle workers clean up; nothing more is sent to those that are busy."""
         farewell = asyncio.run_coroutine_threadsafe(self._farewell(), self._loop)
-        with contextlib.suppress(TimeoutError, CancelledError, OSError):
+        with contextlib.suppress(asyncio.TimeoutError, FutureTimeout, CancelledError, OSError):
             farewell.result(timeout=5)
         self._cleanup.close()
 
@@ -214,7 +215,9 @@ class DaskTransport:
         fit = [address for address, problem in found.items() if not problem]
         for address in fit:
             if self._owned:
-                await self._client.run(remote.ignore_interrupts, workers=[address])
+                await self._client.run(
+                    remote.ignore_interrupts, workers=[address], on_error="ignore"
+                )
             slot = _Slot(self._started + 1, address, len(self._lanes))
             self._started += 1
             self._slots[address] = self._lanes[slot.first] = slot
@@ -251,7 +254,13 @@ class DaskTransport:
             self._scheduler_lost()
             return
         except Exception as error:
-            self._events.put(error)
+            self._events.put(
+                BackendError(
+                    f"the Dask worker at {slot.address} cannot start: "
+                    f"{type(error).__name__}: {error}",
+                    remedy="see the worker's own log",
+                )
+            )
             return
         slot.ready = self._any_ready = True
         slot.idle_since = time.perf_counter()
@@ -265,6 +274,8 @@ class DaskTransport:
             self._leave(slot)  # another process may have taken the place of the worker's
         except CommClosedError:
             self._scheduler_lost()
+        except OSError as error:
+            self._events.put(BackendError(f"on the Dask worker at {slot.address}: {error}"))
         except Exception as error:
             self._events.put(error)
 

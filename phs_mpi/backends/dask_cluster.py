@@ -10,6 +10,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,10 @@ def _find(address: str, begun: float, timeout: float) -> None:
         while True:
             try:
                 left = max(0.1, timeout - (time.monotonic() - begun))
-                kind = asyncio.run(asyncio.wait_for(ask(), left)).get("type")
+                # In a thread: that of a notebook has an event loop already.
+                with ThreadPoolExecutor(1) as thread:
+                    asking = thread.submit(asyncio.run, asyncio.wait_for(ask(), left))
+                    kind = asking.result().get("type")
                 if kind == "Scheduler":
                     return
                 reason = f": there is a Dask {kind}"
@@ -148,7 +152,9 @@ async def mismatches(client: Client, addresses: Sequence[str]) -> dict[str, str]
     telling: Any = client.run(_version_teller(), workers=fit, on_error="return")
     ours = _version_teller()()
     for address, theirs in (await telling).items():
-        if isinstance(theirs, Exception):
+        if isinstance(theirs, OSError):
+            del found[address]  # gone meanwhile
+        elif isinstance(theirs, Exception):
             found[address] = f"it cannot load phs_mpi: {type(theirs).__name__}: {theirs}"
         else:
             found[address] = mismatch(ours, theirs, "phs_mpi", ("numpy", 1))

@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
@@ -142,7 +143,7 @@ class ProcessTransport:
         """Let idle workers clean up and leave; kill those that are busy."""
         for slot in self._slots:
             if slot.executor is not None and not slot.tasks:
-                with contextlib.suppress(BrokenProcessPool, TimeoutError):
+                with contextlib.suppress(BrokenProcessPool, FutureTimeout):
                     slot.executor.submit(remote.leave, self._shipment.run).result(timeout=1)
         for slot in self._slots:
             slot.kill()

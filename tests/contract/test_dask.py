@@ -90,8 +90,8 @@ def test_a_set_that_kills_workers_is_given_up(launch, cluster):
     assert done.returncode == 0, done.stderr
     found = rows(launch)
     assert list(found["status"]) == [Status.DONE] * 2 + [Status.FAILED] + [Status.DONE] * 3
-    assert b"the Dask worker died during this evaluation, 2 times" in found["error"][2]
-    assert len([line for line in lines(launch.folder / "began") if line[0] == "2"]) == 2
+    assert b"the Dask worker died during this evaluation, 3 times" in found["error"][2]
+    assert len([line for line in lines(launch.folder / "began") if line[0] == "2"]) == 3
 
 
 def test_a_killed_scheduler_is_one_message_and_the_same_command_goes_on(launch, cluster):

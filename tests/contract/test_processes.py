@@ -48,6 +48,42 @@ def test_a_worker_that_dies_costs_its_evaluation_only(launch, workers):
     assert found["end"][2] >= found["start"][2] > time.time() - 100
 
 
+def test_a_pool_process_that_is_killed(launch):
+    """From outside, in the middle of an evaluation: counts before and after."""
+    text = """
+    import os, time
+    from phs_mpi import Experiment, Grid
+
+    def target(n):
+        descriptor = os.open("began", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(descriptor, f"{n} {os.getpid()}\\n".encode())
+        os.close(descriptor)
+        time.sleep(0.2)
+        return n
+
+    experiment = Experiment(target, {"n": int})
+    experiment.add(n=Grid(list(range(30))))
+    """
+    launch.write("experiment.py", text)
+    run = launch.start(None, "-m", "phs_mpi", "experiment.py", "--workers", "2")
+    wait_for(launch.folder / "began", 40)
+    index, victim = map(int, (launch.folder / "began").read_text().splitlines()[-1].split())
+    os.kill(victim, signal.SIGKILL)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 0, out + err
+    began = [int(line.split()[0]) for line in (launch.folder / "began").read_text().splitlines()]
+    assert sorted(began) == list(range(30))  # each once, the killed one too
+    found = rows(launch)
+    assert [int(n) for n in found["values"]["n"][found["status"] == Status.FAILED]] == [index]
+    assert b"the worker process died" in found["error"][index]
+    assert "29 done, 1 failed" in out
+    launch.write("experiment.py", text)
+    done = launch.phs(None, "experiment.py", "--workers", "2", "--retry-failed")
+    assert done.returncode == 0, done.stderr
+    assert (rows(launch)["status"] == Status.DONE).all()
+    assert len((launch.folder / "began").read_text().splitlines()) == 31
+
+
 SLOW = """
 import time
 from phs_mpi import Experiment, Random

@@ -130,6 +130,23 @@ def test_a_file_and_bad_arguments(tmp_path, monkeypatch, modules_restored):
         phs_mpi.run(empty)
 
 
+def test_an_error_under_mpirun_is_said_once(launch):
+    launch.write(
+        "script.py",
+        """
+        import phs_mpi
+        from phs_mpi import Experiment, Random
+
+        experiment = Experiment(lambda x: x, {"x": float})
+        experiment.add(3, x=Random(0, 1))
+        phs_mpi.run(experiment, backend="processes")
+        """,
+    )
+    done = launch(3, "script.py")
+    assert done.returncode != 0
+    assert done.stderr.count("3 ranks were launched for the backend 'processes'") == 1
+
+
 # -- a notebook ------------------------------------------------------------------------------
 
 
@@ -192,8 +209,17 @@ experiment.add(60, x=Random(0, 1))
 """
 
 
-@pytest.mark.parametrize("backend", ["backend='serial'", "backend='processes', workers=2"])
-def test_a_notebook_shows_progress_and_its_interrupt_drains(kernel, backend):
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "backend='serial'",
+        "backend='processes', workers=2",
+        "backend='dask', workers=2",
+        "backend='dask', scheduler=ADDRESS",
+    ],
+)
+def test_a_notebook_shows_progress_and_its_interrupt_drains(kernel, backend, dask_cluster):
+    backend = backend.replace("ADDRESS", repr(dask_cluster.address))
     kernel.run(DEFINED.format(seconds=0.1))
     call = f"results = phs_mpi.run(experiment, {backend}, output='r.h5')"
     shown = kernel.run(call, then=kernel.manager.interrupt_kernel)
