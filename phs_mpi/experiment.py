@@ -12,7 +12,8 @@ from phs_mpi.declaration import parameter_types
 from phs_mpi.errors import DefinitionError
 from phs_mpi.evaluation import target_style
 from phs_mpi.strategies import Bayesian, Choice, Explicit, Grid, Random, Strategy
-from phs_mpi.strategies.checks import flag, whole
+from phs_mpi.strategies.bayesian import ACQUISITIONS, SURROGATES
+from phs_mpi.strategies.checks import flag, one_of, whole
 from phs_mpi.table import Group, Table
 
 __all__ = ["Experiment", "Group", "Table"]
@@ -47,6 +48,11 @@ class Experiment:
         Further numbers that the target returns in its dictionary.
     duplicates : bool
         Whether drawn sets may equal earlier ones.
+    acquisition : {"logei", "ei", "ucb", "pi", "ts"}
+        What Bayesian sets are proposed by: log expected improvement, expected improvement, upper
+        confidence bound, probability of improvement, Thompson sampling.
+    surrogate : {"gp", "random_forest", "extra_trees"}
+        What predicts results: a Gaussian process, or a forest of regression trees.
     name : str, optional
         Default: the name of the file it was loaded from, or of the target.
 
@@ -76,6 +82,8 @@ class Experiment:
         output_limit: int = 64 * 2**20,
         metrics: Any = (),
         duplicates: bool = False,
+        acquisition: str = "logei",
+        surrogate: str = "gp",
         name: str | None = None,
     ):
         self.types = parameter_types(parameters)
@@ -88,6 +96,8 @@ class Experiment:
         self.output_limit = whole("output_limit", output_limit, 1)
         self.metrics = _metric_names(metrics)
         self.duplicates = flag("duplicates", duplicates)
+        self.acquisition = one_of("acquisition", acquisition, ACQUISITIONS)
+        self.surrogate = one_of("surrogate", surrogate, SURROGATES)
         if name is not None and not (isinstance(name, str) and name.strip()):
             refuse(f"name={shown(name)} is not a name", name, "give text, or leave it out")
         self.name = name or _qualified_name(target)
@@ -207,6 +217,8 @@ class Experiment:
 
     def describe(self) -> dict[str, Any]:
         """JSON-able definition, equal for equal experiments."""
+        methods = {"acquisition": self.acquisition, "surrogate": self.surrogate}
+        defaults = {"acquisition": ACQUISITIONS[0], "surrogate": SURROGATES[0]}
         return {
             "target": _qualified_name(self.target),
             "parameters": [kind.describe() for kind in self.types.values()],
@@ -216,6 +228,8 @@ class Experiment:
             "wait_for_all": self.wait_for_all,
             "metrics": list(self.metrics),
             "duplicates": self.duplicates,
+            # Only what is not the default: files from before there was a choice go on.
+            **{name: value for name, value in methods.items() if value != defaults[name]},
         }
 
 

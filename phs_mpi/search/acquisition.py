@@ -1,4 +1,4 @@
-"""Logarithm of expected improvement, and its maximiser.
+"""Acquisition functions: how much an evaluation at a point promises.
 
 | symbol     | meaning                                                  | shape   |
 |------------|----------------------------------------------------------|---------|
@@ -6,6 +6,8 @@
 | mean, std  | posterior at the candidates, standardised units          | (m,)    |
 | best       | lowest posterior mean at an evaluated point, same units  |         |
 | z          | (best - mean) / std                                      | (m,)    |
+
+All are to be maximised, for a function that is to be minimised.
 
 References
 ----------
@@ -15,13 +17,13 @@ Ament et al. 2023, Unexpected Improvements to Expected Improvement, arXiv:2310.2
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from typing import Protocol
 
 import numpy as np
-from scipy.optimize import fmin_l_bfgs_b
 from scipy.special import erfcx, log_ndtr
 
-from phs_mpi.encoding import Space
-from phs_mpi.search.gaussian_process import GaussianProcess, squared_distances
+from phs_mpi.search.gaussian_process import GaussianProcess
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 HALF_LOG_HALF_PI = 0.5 * math.log(0.5 * math.pi)
@@ -126,32 +128,72 @@ class Feasibility:
         return value, slope[:, None] * (mean_gradient - u[:, None] * std_gradient)
 
 
-class LogExpectedImprovement:
-    """Acquisition function: log expected improvement, plus log feasibility where there is one.
+class Acquisition(Protocol):
+    """A function to be maximised over points of the unit cube."""
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Values, of shape (m,), at points of shape (m, D)."""
+
+
+class SmoothAcquisition(Acquisition, Protocol):
+    """One that can be climbed."""
+
+    def with_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Value, of shape (m,), and gradient, of shape (m, D)."""
+
+
+class Predictor(Protocol):
+    """A surrogate that need not have gradients."""
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation, of shape (m,), at points of shape (m, D)."""
+
+
+class Pointwise(ABC):
+    """An acquisition function of mean and standard deviation at the point alone.
+
+    Where evaluations have failed, the logarithm of the probability of success is added.
 
     Parameters
     ----------
-    gp : GaussianProcess
+    surrogate : Predictor
+        Only that of a GaussianProcess can be climbed.
     best : float
         Lowest posterior mean at an evaluated point.
     feasibility : Feasibility, optional
         If evaluations have failed.
     """
 
-    def __init__(self, gp: GaussianProcess, best: float, feasibility: Feasibility | None = None):
-        self.gp = gp
+    def __init__(
+        self,
+        surrogate: Predictor,
+        best: float,
+        feasibility: Feasibility | None = None,
+    ):
+        self.surrogate = surrogate
         self.best = best
         self.feasibility = feasibility
 
+    @abstractmethod
+    def score(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Value, of shape (m,)."""
+
+    @abstractmethod
+    def slopes(
+        self, mean: np.ndarray, std: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Value and its derivatives by mean and by std, all of shape (m,)."""
+
     def __call__(self, X: np.ndarray) -> np.ndarray:
-        mean, std = self.gp.predict(X)
-        value = log_expected_improvement(mean, std, self.best)
+        """Values, of shape (m,), at points of shape (m, D)."""
+        value = self.score(*self.surrogate.predict(X))
         return value if self.feasibility is None else value + self.feasibility(X)
 
     def with_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Value, of shape (m,), and gradient, of shape (m, D)."""
-        mean, std, mean_gradient, std_gradient = self.gp.predict_with_gradients(X)
-        value, by_mean, by_std = log_expected_improvement_slopes(mean, std, self.best)
+        assert isinstance(self.surrogate, GaussianProcess)
+        mean, std, mean_gradient, std_gradient = self.surrogate.predict_with_gradients(X)
+        value, by_mean, by_std = self.slopes(mean, std)
         gradient = by_mean[:, None] * mean_gradient + by_std[:, None] * std_gradient
         if self.feasibility is not None:
             more, slope = self.feasibility.with_gradient(X)
@@ -160,109 +202,90 @@ class LogExpectedImprovement:
         return value, gradient
 
 
-def refine(acquisition: LogExpectedImprovement, X: np.ndarray, smooth: np.ndarray) -> np.ndarray:
-    """Climb the acquisition function from all rows of `X` at once.
+class LogExpectedImprovement(Pointwise):
+    """log E[max(best - f, 0)], which has a slope even where the expectation underflows."""
 
-    Parameters
+    def score(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        return log_expected_improvement(mean, std, self.best)
+
+    def slopes(
+        self, mean: np.ndarray, std: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return log_expected_improvement_slopes(mean, std, self.best)
+
+
+class ExpectedImprovement(LogExpectedImprovement):
+    """E[max(best - f, 0)], times the probability of success.
+
+    References
     ----------
-    acquisition : LogExpectedImprovement
-    X : ndarray of shape (m, D)
-    smooth : ndarray of bool, shape (D,)
-        Columns that move, within [0, 1].
-
-    Returns
-    -------
-    ndarray of shape (m, D)
+    Jones, Schonlau and Welch 1998, J. Global Optim. 13, 455: eq. 15.
     """
-    X = X.copy()
-    m, moving = len(X), int(smooth.sum())
-    if not moving:
-        return X
 
-    def objective(flat):
-        X[:, smooth] = flat.reshape(m, moving)
-        value, gradient = acquisition.with_gradient(X)
-        return -float(value.sum()), -gradient[:, smooth].ravel()
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        return np.exp(super().__call__(X))
 
-    flat, _, _ = fmin_l_bfgs_b(
-        objective,
-        X[:, smooth].ravel(),
-        bounds=[(0.0, 1.0)] * (m * moving),
-        maxiter=MAX_ITERATIONS,
-        factr=1e7,
-        pgtol=1e-4,
-    )
-    X[:, smooth] = np.clip(flat.reshape(m, moving), 0.0, 1.0)
-    return X
+    def with_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value, gradient = super().with_gradient(X)
+        return np.exp(value), np.exp(value)[:, None] * gradient
 
 
-MAX_ITERATIONS = 50
-#: Starts that are refined.
-REFINED = 3
+class LogProbabilityOfImprovement(Pointwise):
+    """log P(f < best - MARGIN), that is log Φ((best - MARGIN - mean) / std).
 
+    Without a margin it would be highest next to the best point, where any improvement is sure and
+    none is worth having.
 
-def spread_out(Z: np.ndarray, value: np.ndarray, count: int, apart: float) -> list[int]:
-    """Rows of highest `value`, no two of them closer than `apart` unless too few are left."""
-    order = np.argsort(-value, kind="stable")
-    chosen = [int(order[0])]
-    distance = squared_distances(Z, Z[order[:1]])[:, 0]
-    while len(chosen) < min(count, len(Z)):
-        open_rows = order[distance[order] > apart * apart]
-        if not len(open_rows):
-            break
-        row = int(open_rows[0])
-        chosen.append(row)
-        distance = np.minimum(distance, squared_distances(Z, Z[row : row + 1])[:, 0])
-    return chosen
-
-
-def maximise(
-    acquisition: LogExpectedImprovement, space: Space, candidates: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points of high acquisition.
-
-    Scores all candidates in one batch, refines the best few by gradient, rounds them to points
-    that have a value, and then tries all single steps along rounded and categorical dimensions.
-
-    Parameters
+    References
     ----------
-    acquisition : LogExpectedImprovement
-    space : Space
-    candidates : ndarray of shape (m, D)
-        Snapped.
-
-    Returns
-    -------
-    points : ndarray of shape (k, D)
-        Snapped; the best first.
-    values : ndarray of shape (k,)
-        Acquisition there, falling.
+    Kushner 1964, J. Basic Eng. 86, 97. Jones 2001, J. Global Optim. 21, 345: section 4.
     """
-    values = acquisition(candidates)
-    pool, pool_values = [candidates], [values]
-    rows = spread_out(candidates * acquisition.gp.inverse_lengthscales, values, REFINED, apart=0.1)
-    refined = space.snap(refine(acquisition, candidates[rows], space.smooth))
-    refined_values = acquisition(refined)
-    pool.append(refined)
-    pool_values.append(refined_values)
-    if any(d.stepped or d.kind == "categorical" for d in space.free_dimensions):
-        top = int(np.argmax(refined_values))
-        x, value = refined[top], refined_values[top]
-        for _ in range(MAX_STEPS):
-            around = space.neighbours(x)
-            if not len(around):
-                break
-            around_values = acquisition(around)
-            pool.append(around)
-            pool_values.append(around_values)
-            top = int(np.argmax(around_values))
-            if around_values[top] <= value:
-                break
-            x, value = around[top], around_values[top]
-    points, all_values = np.vstack(pool), np.concatenate(pool_values)
-    order = np.argsort(-all_values, kind="stable")
-    return points[order], all_values[order]
+
+    def score(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        return log_ndtr((self.best - MARGIN - mean) / std)
+
+    def slopes(
+        self, mean: np.ndarray, std: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        z = (self.best - MARGIN - mean) / std
+        value = log_ndtr(z)
+        # φ(z) / Φ(z), which far out is -z up to a relative 1/z².
+        far = z < -1e5
+        near = np.where(far, 0.0, z)
+        ratio = np.exp(-0.5 * near * near - HALF_LOG_2PI - np.where(far, 0.0, value))
+        by_z = np.where(far, -z, ratio)
+        return value, -by_z / std, -by_z * z / std
 
 
-#: Single steps along rounded and categorical dimensions, at most.
-MAX_STEPS = 20
+#: Improvement that counts, in standard deviations of the results.
+MARGIN = 0.01
+
+
+class ConfidenceBound(Pointwise):
+    """best - (mean - WIDTH std): the improvement if the point is as good as can be hoped for.
+
+    Known as UCB, after the upper confidence bound of a function that is maximised.
+
+    References
+    ----------
+    Srinivas et al. 2010, arXiv:0912.3995, eq. 6, with a constant width.
+    """
+
+    def score(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        return self.best - mean + WIDTH * std
+
+    def slopes(
+        self, mean: np.ndarray, std: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.score(mean, std), np.full_like(mean, -1.0), np.full_like(mean, WIDTH)
+
+
+WIDTH = 2.0
+
+#: Those of mean and standard deviation, by the name they are asked for.
+POINTWISE: dict[str, type[Pointwise]] = {
+    "logei": LogExpectedImprovement,
+    "ei": ExpectedImprovement,
+    "ucb": ConfidenceBound,
+    "pi": LogProbabilityOfImprovement,
+}

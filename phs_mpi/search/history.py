@@ -166,7 +166,11 @@ class TableProposer:
             if space is None:
                 raise ValueError(f"group {group} has no Bayesian parameter")
             self._engines[group] = Engine(
-                space, seed=self._experiment.seed, maximize=self._experiment.maximize
+                space,
+                seed=self._experiment.seed,
+                maximize=self._experiment.maximize,
+                acquisition=self._experiment.acquisition,
+                surrogate=self._experiment.surrogate,
             )
         return self._engines[group]
 

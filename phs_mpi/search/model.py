@@ -1,4 +1,4 @@
-"""The surrogate as a function of the log: which results enter it, and when it is fitted again."""
+"""The Gaussian process as a function of the log: what enters it, and when it is fitted again."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from phs_mpi.encoding import Space
-from phs_mpi.search import acquisition
-from phs_mpi.search.acquisition import Feasibility, LogExpectedImprovement
+from phs_mpi.search.acquisition import POINTWISE, Feasibility, SmoothAcquisition
 from phs_mpi.search.gaussian_process import GaussianProcess, Hyperparameters, fit
+from phs_mpi.search.maximiser import maximise
 from phs_mpi.search.outputs import Standardisation
+from phs_mpi.search.surrogate import Surrogate, held
+from phs_mpi.search.thompson import SamplePath
 
 #: Results the surrogate holds after a refit, and those its hyperparameters are fitted to. After
 #: 700 evaluations of Ackley-10, Rosenbrock-4 and Levy-8 (3 seeds each) the mean log10 regret was
 #: -0.8, -1.2, -1.6, -1.7 with 100, 250, 500, 1000 held: no more is worth its cost.
 HELD, FITTED = 500, 300
-#: Latest failures that the feasibility model holds.
-FAILURES = 200
+#: Times that lengthscales are halved, at most, where the proposal would be known already.
+HALVINGS = 8
 
 
 @cache
@@ -44,54 +46,38 @@ def last_fit(n: int) -> int:
         size = following
 
 
-def held(y: np.ndarray, limit: int) -> np.ndarray:
-    """Numbers of the results to keep when there are too many, in rising order.
-
-    Half of them the lowest, which the next proposals depend on; the other half evenly from all
-    the rest, so that the surrogate still knows where not to look.
-    """
-    n = len(y)
-    if n <= limit:
-        return np.arange(n)
-    order = np.argsort(y, kind="stable")
-    rest = np.sort(order[limit // 2 :])
-    even = rest[np.linspace(0, len(rest) - 1, limit - limit // 2).astype(int)]
-    return np.sort(np.concatenate([order[: limit // 2], even]))
-
-
-class Model:
-    """Surrogate and acquisition for one space.
+class Model(Surrogate):
+    """Gaussian process and acquisition for one space.
 
     Parameters
     ----------
     space : Space
     maximize : bool
+    method : str
+        Name of the acquisition function.
 
     Attributes
     ----------
     gp : GaussianProcess
-    acquisition : LogExpectedImprovement
     """
 
     gp: GaussianProcess
-    acquisition: LogExpectedImprovement
+    acquisition: SmoothAcquisition
 
-    def __init__(self, space: Space, maximize: bool):
-        self.space = space
-        self.maximize = maximize
+    def __init__(self, space: Space, maximize: bool, method: str = "logei"):
+        super().__init__(space, maximize, method)
         self._results = np.empty(0)
         self._base = 0
         self._rows = np.empty(0, dtype=int)
 
-    def update(self, X: np.ndarray, results: np.ndarray, pending: np.ndarray) -> None:
-        """Take in all results so far (NaN: failed) and the pending points.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n, D)
-        results : ndarray of shape (n,)
-        pending : ndarray of shape (q, D)
-        """
+    def update(
+        self,
+        X: np.ndarray,
+        results: np.ndarray,
+        pending: np.ndarray,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.known = np.vstack([X, pending])
         good = np.isfinite(results)
         failed = X[~good]
         X, results = X[good], results[good]
@@ -109,18 +95,15 @@ class Model:
         rows = np.concatenate([self._rows, np.arange(base, n)])
         self.X = X[rows]
         self.standardisation = Standardisation.of(results[rows], self.maximize)
-        y = self.standardisation.forward(results[rows])
+        self._y = self.standardisation.forward(results[rows])
+        self._pending = pending
+        self._rng = rng
         if len(pending):
             self.gp.append(pending)
-        self.gp.condition(y)
-        # The posterior mean at an evaluated point is y - noise K⁻¹ y.
-        self.fitted = y - self.gp.hyperparameters.noise * self.gp.weights[: len(y)]
-        best = float(self.fitted.min())
-        if len(pending):
-            # Kriging believer: what a pending point promises is no improvement any more.
-            best = min(best, float(self.gp.predict(pending)[0].min()))
-        feasibility = self._feasibility(failed) if len(failed) else None
-        self.acquisition = LogExpectedImprovement(self.gp, best, feasibility)
+        self.gp.condition(self._y)
+        self.fitted = self._means(self.gp)
+        self._feasibility = self.feasibility(failed)
+        self.acquisition = self._acquisition(self.gp, self._feasibility)
 
     def _refit(self, X: np.ndarray, results: np.ndarray) -> None:
         signed = -results if self.maximize else results
@@ -133,34 +116,58 @@ class Model:
             hyperparameters, self.space.group, X[self._rows], len(self._rows) + room
         )
 
-    def _feasibility(self, failed: np.ndarray) -> Feasibility:
-        # A dimension without influence on the result may yet decide over failure.
-        longest = 0.3 * np.sqrt(len(self.space.dimensions))
-        lengthscales = np.minimum(self.gp.hyperparameters.lengthscales, longest)
-        failed = failed[-FAILURES:]
-        gp = GaussianProcess(
-            Hyperparameters(lengthscales, scale=1.0, noise=0.01),
-            self.space.group,
-            np.vstack([self.X, failed]),
-        )
-        gp.condition(np.concatenate([np.ones(len(self.X)), -np.ones(len(failed))]))
-        return Feasibility(gp)
+    def _means(self, gp: GaussianProcess) -> np.ndarray:
+        # The posterior mean at an evaluated point is y - noise K⁻¹ y.
+        return self._y - gp.hyperparameters.noise * gp.weights[: len(self._y)]
 
-    def incumbents(self, count: int) -> np.ndarray:
-        """The evaluated points of lowest posterior mean, at most `count`."""
-        return self.X[np.argsort(self.fitted, kind="stable")[:count]]
+    def _acquisition(
+        self, gp: GaussianProcess, feasibility: Feasibility | None
+    ) -> SmoothAcquisition:
+        if self.method == "ts":
+            assert self._rng is not None
+            return SamplePath(gp, self._y, self._rng, feasibility)
+        best = float(self._means(gp).min())
+        if len(self._pending):
+            # Kriging believer: what a pending point promises is no improvement any more.
+            best = min(best, float(gp.predict(self._pending)[0].min()))
+        return POINTWISE[self.method](gp, best, feasibility)
 
-    def rank(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The points by falling acquisition, and its values."""
-        values = self.acquisition(points)
-        order = np.argsort(-values, kind="stable")
-        return points[order], values[order]
+    @property
+    def lengthscales(self) -> np.ndarray:
+        return self.gp.hyperparameters.lengthscales
+
+    @property
+    def scale(self) -> float:
+        return self.gp.hyperparameters.scale
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.gp.predict(X)
 
     def maximise(self, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points of high acquisition by falling value, starting from candidates, and its values."""
-        return acquisition.maximise(self.acquisition, self.space, candidates)
+        """Points of high acquisition by falling value, starting from candidates, and its values.
 
-    def prediction(self, x: np.ndarray) -> tuple[float, float]:
-        """Mean and standard deviation of the result at one point, in units of the result."""
-        mean, std = self.gp.predict(x[None])
-        return self.standardisation.prediction(float(mean[0]), float(std[0]))
+        If the best of them is known already, the model is too sure of itself: it sees no use in
+        looking anywhere else. Then its lengthscales are halved until that is no longer so, which
+        leaves the data as they are and makes it less sure of what is between them.
+
+        References
+        ----------
+        Bull 2011, JMLR 12, 2879: expected improvement with estimated lengthscales may converge
+        to no optimum, unless they are kept from growing too long.
+        """
+        gp = self.gp
+        found = maximise(self.acquisition, self.space, candidates, gp.inverse_lengthscales)
+        for k in range(1, HALVINGS + 1):
+            if not self.indistinct(found[0][0]):
+                break
+            h = self.gp.hyperparameters
+            unsure = Hyperparameters(h.lengthscales / 2**k, h.scale, h.noise)
+            gp = GaussianProcess(unsure, self.space.group, np.vstack([self.X, self._pending]))
+            gp.condition(self._y)
+            found = maximise(
+                self._acquisition(gp, self._feasibility),
+                self.space,
+                candidates,
+                gp.inverse_lengthscales,
+            )
+        return found

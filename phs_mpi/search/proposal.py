@@ -19,9 +19,11 @@ from phs_mpi.encoding import Space
 from phs_mpi.errors import DefinitionError, PhsError
 from phs_mpi.log import Source
 from phs_mpi.search import sobol
+from phs_mpi.strategies.bayesian import ACQUISITIONS, SURROGATES
+from phs_mpi.strategies.checks import one_of
 
 if TYPE_CHECKING:
-    from phs_mpi.search.model import Model
+    from phs_mpi.search.surrogate import Surrogate
 
 #: Successful results below which there is nothing to model.
 MIN_RESULTS = 2
@@ -31,7 +33,7 @@ ENUMERABLE = 2048
 COVER, NEAR = 512, 32
 INCUMBENTS = 4
 #: Purpose of a random generator, part of its key.
-CANDIDATES, UNSEEN = 101, 102
+CANDIDATES, UNSEEN, DRAWS = 101, 102, 103
 
 
 class SpaceExhausted(PhsError):
@@ -51,7 +53,8 @@ class Suggestion:
     mean, std : float
         Prediction of the result, in units of the result; NaN without a surrogate.
     acquisition : float
-        Log expected improvement, standardised units; NaN without a surrogate.
+        Value of the acquisition function (log expected improvement unless another was asked
+        for), standardised units; NaN without a surrogate.
     """
 
     values: dict[str, Any]
@@ -71,6 +74,8 @@ def propose(
     pending: Sequence[Mapping[str, Any]] = (),
     given: Mapping[str, Any] | None = None,
     maximize: bool = False,
+    acquisition: str = "logei",
+    surrogate: str = "gp",
 ) -> Suggestion:
     """Propose the free values of one parameter set.
 
@@ -91,6 +96,10 @@ def propose(
         Values of the dimensions that are not free.
     maximize : bool
         Whether high results are good.
+    acquisition : {"logei", "ei", "ucb", "pi", "ts"}
+        What is best to evaluate next; "ts" is Thompson sampling.
+    surrogate : {"gp", "random_forest", "extra_trees"}
+        What predicts results.
 
     Returns
     -------
@@ -101,9 +110,13 @@ def propose(
     SpaceExhausted
         If a finite space has no point left that is neither evaluated nor pending.
     DefinitionError
-        If no dimension is free, a given value is missing, or there is not one result per set.
+        If no dimension is free, a given value is missing, there is not one result per set, or
+        an acquisition function or surrogate is unknown.
     """
-    return Engine(space, seed=seed, maximize=maximize).propose(
+    engine = Engine(
+        space, seed=seed, maximize=maximize, acquisition=acquisition, surrogate=surrogate
+    )
+    return engine.propose(
         index=index, evaluated=evaluated, results=results, pending=pending, given=given
     )
 
@@ -118,12 +131,24 @@ class Engine:
     space : Space
     seed : int
     maximize : bool
+    acquisition, surrogate : str
+        See `propose`.
     """
 
-    def __init__(self, space: Space, *, seed: int, maximize: bool = False):
+    def __init__(
+        self,
+        space: Space,
+        *,
+        seed: int,
+        maximize: bool = False,
+        acquisition: str = "logei",
+        surrogate: str = "gp",
+    ):
         self.space = space
         self.seed = seed
         self.maximize = maximize
+        self.acquisition = one_of("acquisition", acquisition, ACQUISITIONS)
+        self.surrogate = one_of("surrogate", surrogate, SURROGATES)
         if not space.free_dimensions:
             raise DefinitionError(
                 "the search is free to choose nothing",
@@ -136,7 +161,7 @@ class Engine:
         self._rows: list[Mapping[str, Any]] = []
         self._X = np.empty((0, self.space.width))
         self._keys: set[bytes] = set()
-        self._model: Model | None = None
+        self._model: Surrogate | None = None
 
     def propose(
         self,
@@ -164,19 +189,23 @@ class Engine:
         if int(finite.sum()) < MIN_RESULTS or space.size == 1:
             return self._sobol(index, base, seen)
         # Imported late: a worker that only draws Sobol points is spared scipy.
-        from phs_mpi.search.model import Model, one_thread
+        from phs_mpi.search.model import one_thread
 
         with one_thread():
             if self._model is None:
-                self._model = Model(space, self.maximize)
+                self._model = self._new_model()
             model = self._model
-            model.update(self._X, results, X_pending)
-            rng = self._generator(CANDIDATES, index)
+            model.update(self._X, results, X_pending, self._generator(DRAWS, index))
             if space.size is not None and space.size <= ENUMERABLE:
                 points, values = model.rank(space.enumerate(np.arange(space.size), base))
+                useful = (k for k, x in enumerate(points) if x not in seen)
             else:
+                rng = self._generator(CANDIDATES, index)
                 points, values = model.maximise(self._candidates(rng, base, model))
-            place = next((k for k, x in enumerate(points) if x not in seen), None)
+                useful = (
+                    k for k, x in enumerate(points) if x not in seen and not model.indistinct(x)
+                )
+            place = next(useful, None)
             if place is None:
                 x = self._unseen(index, base, seen)
                 value = float(model.rank(x[None])[1][0])
@@ -184,6 +213,16 @@ class Engine:
                 x, value = points[place], float(values[place])
             mean, std = model.prediction(x)
         return Suggestion(space.decode(x), Source.BAYESIAN, mean, std, value)
+
+    def _new_model(self) -> Surrogate:
+        if self.surrogate == "gp":
+            from phs_mpi.search.model import Model
+
+            return Model(self.space, self.maximize, self.acquisition)
+        # Only now: scikit-learn takes a second to import.
+        from phs_mpi.search.forest import ForestModel
+
+        return ForestModel(self.space, self.maximize, self.acquisition, self.surrogate)
 
     def _generator(self, purpose: int, index: int) -> np.random.Generator:
         return np.random.default_rng([self.seed % 2**64, purpose, index])
@@ -242,7 +281,9 @@ class Engine:
         points = space.spread(rng.random((100, len(space.free_dimensions))), base)
         return next((x for x in points if x not in seen), points[0])
 
-    def _candidates(self, rng: np.random.Generator, base: np.ndarray, model: Model) -> np.ndarray:
+    def _candidates(
+        self, rng: np.random.Generator, base: np.ndarray, model: Surrogate
+    ) -> np.ndarray:
         space = self.space
         F = len(space.free_dimensions)
         # One Sobol cover, moved around the torus by a random vector.

@@ -22,6 +22,16 @@ class Proposer:
         The same seed, results and questions give the same points, bit for bit.
     maximize : bool
         Whether high results are good.
+    acquisition : {"logei", "ei", "ucb", "pi", "ts"}
+        What is best to evaluate next: log expected improvement, expected improvement, upper
+        confidence bound, probability of improvement, Thompson sampling.
+    surrogate : {"gp", "random_forest", "extra_trees"}
+        What predicts results.
+
+    Raises
+    ------
+    DefinitionError
+        If a method is unknown or no dimension is free.
 
     Examples
     --------
@@ -36,11 +46,23 @@ class Proposer:
     """
 
     def __init__(
-        self, space: Space | Sequence[Dimension], *, seed: int = 0, maximize: bool = False
+        self,
+        space: Space | Sequence[Dimension],
+        *,
+        seed: int = 0,
+        maximize: bool = False,
+        acquisition: str = "logei",
+        surrogate: str = "gp",
     ):
         self.space = space if isinstance(space, Space) else Space(space)
         self.maximize = maximize
-        self._engine = Engine(self.space, seed=seed, maximize=maximize)
+        self._engine = Engine(
+            self.space,
+            seed=seed,
+            maximize=maximize,
+            acquisition=acquisition,
+            surrogate=surrogate,
+        )
         self._asked = 0
         self._open: list[dict[str, Any]] = []
         self._rows: list[dict[str, Any]] = []

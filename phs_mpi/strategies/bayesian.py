@@ -11,6 +11,10 @@ from phs_mpi.parameters import ParameterType, plain
 from phs_mpi.strategies import checks
 from phs_mpi.strategies.base import Strategy, listed
 
+#: Names of the acquisition functions and surrogates of the search, the default first.
+ACQUISITIONS = ("logei", "ei", "ucb", "pi", "ts")
+SURROGATES = ("gp", "random_forest", "extra_trees")
+
 
 class Bayesian(Strategy):
     """Proposed by Bayesian search, from the results there are.

@@ -22,6 +22,14 @@ def flag(option: str, value: Any) -> bool:
     return bool(value)
 
 
+def one_of(option: str, value: Any, choices: tuple[str, ...]) -> str:
+    """One of several names."""
+    if not isinstance(value, str) or value not in choices:
+        names = ", ".join(map(repr, choices))
+        refuse(f"{option}={shown(value)} is unknown", value, f"give one of {names}")
+    return value
+
+
 def whole(option: str, value: Any, lowest: int, highest: int | None = None) -> int:
     """A whole number of at least `lowest`."""
     usable = isinstance(value, numbers.Integral) and not isinstance(value, bool)

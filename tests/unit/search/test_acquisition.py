@@ -11,11 +11,9 @@ from phs_mpi.search.acquisition import (
     log_expected_improvement,
     log_expected_improvement_slopes,
     log_h,
-    maximise,
-    refine,
-    spread_out,
 )
 from phs_mpi.search.gaussian_process import GaussianProcess, Hyperparameters
+from phs_mpi.search.maximiser import maximise, refine, spread_out
 
 
 def test_log_ei_is_the_logarithm_of_ei():
@@ -124,7 +122,9 @@ def test_maximiser_finds_what_a_fine_grid_finds():
     space = Space([Dimension("a"), Dimension("b")])
     axis = np.linspace(0, 1, 201)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    points, values = maximise(acquisition, space, np.random.default_rng(6).random((200, 2)))
+    points, values = maximise(
+        acquisition, space, np.random.default_rng(6).random((200, 2)), gp.inverse_lengthscales
+    )
     assert values[0] >= acquisition(grid).max() - 1e-6
     assert (np.diff(values) <= 0).all()
     assert np.allclose(acquisition(points[:20]), values[:20], atol=1e-9)
@@ -137,7 +137,7 @@ def test_maximiser_of_mixed_space_returns_snapped_points():
     acquisition = LogExpectedImprovement(gp, y.min())
     everything = space.enumerate(np.arange(30), np.zeros(4))
     few = everything[[0, 7, 14]]
-    points, values = maximise(acquisition, space, few)
+    points, values = maximise(acquisition, space, few, gp.inverse_lengthscales)
     assert np.array_equal(space.snap(points), points)
     assert values[0] == pytest.approx(acquisition(everything).max(), abs=1e-9)
 
