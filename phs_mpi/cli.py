@@ -160,6 +160,10 @@ def parser() -> argparse.ArgumentParser:
     best = command("best", _best, "print the best parameter set as Python")
     best.add_argument("file", type=Path, help="the results file")
 
+    explain = command("explain", _explain, "tell why a Bayesian set was proposed")
+    explain.add_argument("file", type=Path, help="the results file")
+    explain.add_argument("index", type=int, help="the parameter set")
+
     plot = command("plot", _plot, "draw figures from a results file")
     plot.add_argument("file", type=Path, help="the results file")
     plot.add_argument("kind", nargs="*", help="which figures (default: all that apply)")
@@ -203,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def with_verb(arguments: list[str]) -> list[str]:
     """Put in the verb ``run`` where the first word is a file or an option of a run."""
-    verbs = {"run", "table", "status", "best", "plot"}
+    verbs = {"run", "table", "status", "best", "explain", "plot"}
     top = {"-h", "--help", "--version"}
     if not arguments or arguments[0] in verbs | top:
         return arguments
@@ -293,6 +297,15 @@ def _best(options: argparse.Namespace) -> int:
 
     print(best_text(read(options.file)))
     return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from .explaining import text
+    from .store import read
+
+    words, same = text(read(options.file, verify=True), options.index)
+    print(words)
+    return 0 if same else 1
 
 
 def _plot(options: argparse.Namespace) -> int:

@@ -215,6 +215,10 @@ class Experiment:
             self._table = Table.draw(self.types, self.groups, self.seed, self.duplicates)
         return self._table
 
+    def adopt(self, table: Table) -> None:
+        """Take a table that was drawn before, as a results file keeps it."""
+        self._table = table
+
     def describe(self) -> dict[str, Any]:
         """JSON-able definition, equal for equal experiments."""
         methods = {"acquisition": self.acquisition, "surrogate": self.surrogate}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +73,30 @@ def _given_dimension(table: Table, name: str, kind: ParameterType) -> Dimension 
 SIMULTANEOUS = 8
 
 
+@dataclass
+class Explanation:
+    """A proposal, and what speaks for it.
+
+    Attributes
+    ----------
+    proposal : Proposal
+    pending : list of int
+        Sets that were being evaluated.
+    simultaneous : list of int
+        Sets that other workers were proposing, whose values were guessed.
+    lengthscales : dict of str to float
+        Of each dimension of the surrogate, in widths of its bounds; empty without a surrogate.
+    runners_up : list of Suggestion
+        The next best points, by falling acquisition.
+    """
+
+    proposal: Proposal
+    pending: list[int]
+    simultaneous: list[int]
+    lengthscales: dict[str, float]
+    runners_up: list[Suggestion]
+
+
 class TableProposer:
     """Proposals for the Bayesian sets of one table.
 
@@ -131,6 +156,18 @@ class TableProposer:
             std=suggestion.std,
             acquisition=suggestion.acquisition,
             refused=refused,
+        )
+
+    def explain(self, index: int, reader: LogReader, count: int) -> Explanation:
+        """The proposal for one set, and what speaks for it; `count` runners-up at most."""
+        proposal = self.propose(index, reader)
+        engine = self._engine(int(self._table.group_of[index]))
+        return Explanation(
+            proposal,
+            [i for i in reader.pending if i != index] if not self._experiment.wait_for_all else [],
+            self._silent(index, reader),
+            engine.lengthscales,
+            engine.runners_up(proposal.values, count),
         )
 
     def _suggest(

@@ -32,6 +32,8 @@ ENUMERABLE = 2048
 #: Candidates of the Sobol cover, and near each incumbent.
 COVER, NEAR = 512, 32
 INCUMBENTS = 4
+#: Runners-up are at least so far from each other, in widths of the bounds.
+APART = 1e-2
 #: Purpose of a random generator, part of its key.
 CANDIDATES, UNSEEN, DRAWS = 101, 102, 103
 
@@ -162,6 +164,7 @@ class Engine:
         self._X = np.empty((0, self.space.width))
         self._keys: set[bytes] = set()
         self._model: Surrogate | None = None
+        self._ranking: tuple[np.ndarray, np.ndarray] | None = None
 
     def propose(
         self,
@@ -186,6 +189,7 @@ class Engine:
         X_pending = space.encode(pending)
         seen = Seen(self._keys, {row.tobytes() for row in X_pending + 0.0})
         finite = np.isfinite(results)
+        self._ranking = None
         if int(finite.sum()) < MIN_RESULTS or space.size == 1:
             return self._sobol(index, base, seen)
         # Imported late: a worker that only draws Sobol points is spared scipy.
@@ -205,6 +209,7 @@ class Engine:
                 useful = (
                     k for k, x in enumerate(points) if x not in seen and not model.indistinct(x)
                 )
+            self._ranking = points, values
             place = next(useful, None)
             if place is None:
                 x = self._unseen(index, base, seen)
@@ -213,6 +218,42 @@ class Engine:
                 x, value = points[place], float(values[place])
             mean, std = model.prediction(x)
         return Suggestion(space.decode(x), Source.BAYESIAN, mean, std, value)
+
+    @property
+    def lengthscales(self) -> dict[str, float]:
+        """Of the latest model, by dimension, in widths of its bounds; empty without a model."""
+        if self._ranking is None or self._model is None:
+            return {}
+        names = [dimension.name for dimension in self.space.dimensions]
+        return dict(zip(names, self._model.lengthscales.tolist(), strict=True))
+
+    def runners_up(self, chosen: Mapping[str, Any], count: int) -> list[Suggestion]:
+        """The best other points of the latest proposal, no two of them at the same place.
+
+        Parameters
+        ----------
+        chosen : mapping of str to object
+            Values of all dimensions of the set that was proposed.
+        count : int
+            How many, at most.
+        """
+        if self._ranking is None or self._model is None:
+            return []
+        from phs_mpi.search.model import one_thread
+
+        taken = [self.space.encode([chosen])[0]]
+        found: list[Suggestion] = []
+        with one_thread():
+            for x, value in zip(*self._ranking, strict=True):
+                if len(found) == count:
+                    break
+                if min(float(np.abs(x - other).max()) for other in taken) < APART:
+                    continue
+                taken.append(x)
+                mean, std = self._model.prediction(x)
+                values = self.space.decode(x)
+                found.append(Suggestion(values, Source.BAYESIAN, mean, std, float(value)))
+        return found
 
     def _new_model(self) -> Surrogate:
         if self.surrogate == "gp":

@@ -140,10 +140,15 @@ class Snapshot:
         cells[finished] = self.rows(indices[finished])["values"]
         return cells
 
+    @property
+    def declared(self) -> dict[str, Any]:
+        """What each parameter would be declared as, in declared order."""
+        return {p["name"]: _spec(p) for p in self.definition["parameters"]}
+
     @cached_property
     def types(self) -> dict[str, ParameterType]:
         """The parameters, in declared order."""
-        return parameter_types([(p["name"], _spec(p)) for p in self.definition["parameters"]])
+        return parameter_types(list(self.declared.items()))
 
     def values(self, index: int) -> dict[str, Any]:
         """Values of one set as the target got them; text for a parameter of type ``expr``."""

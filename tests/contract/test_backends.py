@@ -9,7 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
+from phs_mpi.explaining import differences, explain
 from phs_mpi.log import Source, Status
+from phs_mpi.store import read
 
 #: Backend under test: ranks to launch (None: no launcher) and options.
 BACKENDS = {
@@ -324,6 +326,37 @@ experiment.add(4, x=Bayesian(-1, 1))
         assert np.isfinite(bayesian["mean"]).all()
         assert (bayesian["std"] > 0).all()
         assert math.isnan(rows["mean"][0])
+
+    def test_every_proposal_can_be_worked_out_again(self, run, experiment, launch):
+        """From the file alone: the same bits, though sets finished in any order and some failed."""
+        experiment("""
+import math, time
+from phs_mpi import Bayesian, Choice, Experiment, Random, expr
+
+def target(rate, layers, kind, width):
+    time.sleep(hash(str(rate)) % 5 / 1000)
+    if rate > 0.5:
+        raise ValueError("too fast")
+    return (math.log10(rate) + 2) ** 2 + layers / 10 + (kind == "b") + width
+
+types = {"rate": float, "layers": int, "kind": ["a", "b"], "width": expr}
+experiment = Experiment(target, types, seed=3)
+drawn = dict(rate=Random(1e-4, 1, log=True), layers=Random(1, 5), kind=Choice(["a", "b"]))
+experiment.add(4, rate=Bayesian(1e-4, 1, log=True), layers=2, kind="a", width="1 / layers")
+experiment.add(6, **drawn, width="0")
+experiment.add(8, rate=Bayesian(1e-4, 1, log=True), layers=Bayesian(1, 5),
+               kind=Bayesian(["a", "b"]), width="rate")
+experiment.add(4, rate=0.1, layers=Random(1, 5), kind=Bayesian(["a", "b"]), width="rate")
+""")
+        _, rows = run()
+        explained = launch.phs(None, "explain", "experiment.h5", "17")
+        assert explained.returncode == 0, explained.stdout + explained.stderr
+        assert "lengthscale" in explained.stdout
+        snapshot = read(launch.folder / "experiment.h5", verify=True)
+        for index in [*range(4), *range(10, 22)]:
+            explanation = explain(snapshot, index)
+            assert explanation.proposal.log_length == rows["log_length"][index]
+            assert not differences(snapshot, explanation), index
 
 
 @pytest.mark.parametrize("style", ["keywords", "one-argument"])
