@@ -1,187 +1,163 @@
-"""Cost and quality of proposals: `python scripts/bench/search.py [cost] [sequential] [parallel]`.
+"""Cost and quality of proposals, beside other searches where they are installed.
 
-Cost is the processor time of one tell + ask, the mean over 20 successive cycles with the refits
-that fall into them, on the six-dimensional Hartmann function. Quality is the regret after a
-number of evaluations on test functions whose optimum is shifted by a random vector, beside random
-and Sobol points; in the parallel setting evaluations last a log-normal simulated time. One thread.
+    python scripts/bench/search.py cost [--methods …] [--sizes …]
+    python scripts/bench/search.py sequential parallel-8 parallel-32 [--methods …] [--seeds N]
+    python scripts/bench/search.py table
+
+Cost is the processor time of one tell + ask, the mean over successive cycles with the refits that
+fall into them, on the six-dimensional Hartmann function. Quality is the regret after a number of
+evaluations; in the parallel settings evaluations last a log-normal simulated time. Every finished
+search is a line of --file, so that a comparison can be stopped, continued and extended; `table`
+prints the medians and mean ranks of what is there. One thread.
 """
 
 from __future__ import annotations
 
 import argparse
 import heapq
-import math
+import json
 import os
 import time
-from collections.abc import Callable
+from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import numpy as np
+from search_methods import INITIAL, METHODS
+from search_problems import PROBLEMS, TUNING, problem
 
-from phs_mpi.encoding import Dimension, Space
-from phs_mpi.search import Engine, propose
-
-HARTMANN_A = np.array(
-    [
-        [10, 3, 17, 3.5, 1.7, 8],
-        [0.05, 10, 17, 0.1, 8, 14],
-        [3, 3.5, 1.7, 10, 17, 8],
-        [17, 8, 0.05, 10, 0.1, 14],
-    ]
-)
-HARTMANN_P = 1e-4 * np.array(
-    [
-        [1312, 1696, 5569, 124, 8283, 5886],
-        [2329, 4135, 8307, 3736, 1004, 9991],
-        [2348, 1451, 3522, 2883, 3047, 6650],
-        [4047, 8828, 8732, 5743, 1091, 381],
-    ]
-)
-
-
-def griewank(x):
-    root = np.sqrt(np.arange(1, len(x) + 1))
-    return x @ x / 4000 - np.prod(np.cos(x / root)) + 1
-
-
-def branin(x):
-    a, b = x
-    valley = b - 5.1 / (4 * math.pi**2) * a * a + 5 / math.pi * a - 6
-    return valley**2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(a) + 10 - 0.39788735772973816
-
-
-def hartmann6(x):
-    exponents = np.sum(HARTMANN_A * (x - HARTMANN_P) ** 2, axis=1)
-    return 3.32236801141551 - np.array([1, 1.2, 3, 3.2]) @ np.exp(-exponents)
-
-
-def ackley(x):
-    spread, waves = np.sqrt(np.mean(x * x)), np.mean(np.cos(2 * math.pi * x))
-    return -20 * np.exp(-0.2 * spread) - np.exp(waves) + 20 + math.e
-
-
-def rosenbrock(x):
-    return np.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
-
-
-def levy(x):
-    w = 1 + (x - 1) / 4
-    middle = (w[:-1] - 1) ** 2 * (1 + 10 * np.sin(math.pi * w[:-1] + 1) ** 2)
-    last = (w[-1] - 1) ** 2 * (1 + np.sin(2 * math.pi * w[-1]) ** 2)
-    return np.sin(math.pi * w[0]) ** 2 + middle.sum() + last
-
-
-#: Function, lower and upper bounds; all have a minimum of 0.
-PROBLEMS: dict[str, tuple[Callable, list, list]] = {
-    "griewank2": (griewank, [-5] * 2, [5] * 2),
-    "branin": (branin, [-5, 0], [10, 15]),
-    "hartmann6": (hartmann6, [0] * 6, [1] * 6),
-    "ackley5": (ackley, [-5] * 5, [5] * 5),
-    "ackley10": (ackley, [-5] * 10, [5] * 10),
-    "rosenbrock4": (rosenbrock, [-5] * 4, [10] * 4),
-    "levy8": (levy, [-10] * 8, [10] * 8),
-}
-
-
-def problem(name: str, seed: int) -> tuple[Space, Callable[[dict], float]]:
-    """The space, and the function shifted by up to a tenth of the bounds."""
-    function, low, high = PROBLEMS[name]
-    width = np.subtract(high, low)
-    shift = np.random.default_rng([seed, 5]).uniform(-0.1, 0.1, len(low)) * width
-    bounds = enumerate(zip(low, high, strict=True))
-    space = Space([Dimension(f"x{k}", low=a, high=b) for k, (a, b) in bounds])
-    return space, lambda values: float(function(np.array(list(values.values())) - shift))
-
-
-def asker(method: str, space: Space, seed: int, initial: int) -> Callable:
-    """A function (index, evaluated, results, pending) -> values."""
-    if method == "random":
-        rng = np.random.default_rng([seed, 6])
-        return lambda *_: space.decode(rng.random(space.width))
-    nothing = {"evaluated": [], "results": np.empty(0)}
-    if method == "sobol":
-        return lambda index, *_: propose(space, seed=seed, index=index, **nothing).values
-    engine = Engine(space, seed=seed)
-
-    def ask(index, evaluated, results, pending):
-        if len(results) < initial:
-            return propose(space, seed=seed, index=index, **nothing).values
-        return engine.propose(
-            index=index, evaluated=evaluated, results=np.array(results), pending=pending
-        ).values
-
-    return ask
+#: Workers and evaluations of each setting.
+SETTINGS = {"sequential": (1, 60), "parallel-8": (8, 128), "parallel-32": (32, 256)}
+OURS = ("phs_mpi", "sobol", "random")
 
 
 def regret(method: str, name: str, seed: int, evaluations: int, workers: int) -> float:
     """Lowest value found, by that many workers that never wait."""
     space, function = problem(name, seed)
-    ask = asker(method, space, seed, initial=10)
+    search = METHODS[method](space, seed)
     durations = np.random.default_rng([seed, 7])
-    evaluated: list[dict] = []
     results: list[float] = []
     running: dict[int, dict] = {}
     ends: list[tuple[float, int]] = []
     now, started = 0.0, 0
     while len(results) < evaluations:
         while len(running) < workers and started < evaluations:
-            running[started] = ask(started, evaluated, results, list(running.values()))
+            running[started] = search.ask(list(running.values()))
             heapq.heappush(ends, (now + durations.lognormal(0.0, 0.5), started))
             started += 1
         now, index = heapq.heappop(ends)
-        evaluated.append(running.pop(index))
-        results.append(function(evaluated[-1]))
+        values = running.pop(index)
+        results.append(function(values))
+        search.tell(values, results[-1])
     return min(results)
 
 
-def cost(n: int, pending: int, cycles: int = 20) -> tuple[float, float]:
-    """Processor seconds of the first proposal, and of one tell + ask after it."""
+def cost(method: str, n: int, pending: int, cycles: int) -> float:
+    """Processor seconds of one tell + ask, after a first proposal that is not counted."""
     space, function = problem("hartmann6", 0)
-    rows = [space.decode(x) for x in np.random.default_rng(1).random((n + pending, space.width))]
-    evaluated, waiting = rows[:n], rows[n:]
-    results = [function(row) for row in evaluated]
-    engine = Engine(space, seed=0)
-    times = [time.process_time()]
-    for index in range(cycles + 1):
-        values = engine.propose(
-            index=index, evaluated=evaluated, results=np.array(results), pending=waiting
-        ).values
-        evaluated.append(values)
-        results.append(function(values))
-        times.append(time.process_time())
-    return times[1] - times[0], (times[-1] - times[1]) / cycles
+    search = METHODS[method](space, 0)
+    rng = np.random.default_rng(1)
+    for x in rng.random((n, space.width)):
+        values = space.decode(x)
+        search.tell(values, function(values))
+    waiting = []
+    for x in rng.random((pending, space.width)):
+        # Those that keep account themselves of what is pending must have been asked for it.
+        waiting.append(search.ask(waiting) if method.startswith("optuna") else space.decode(x))
+    values = search.ask(waiting)
+    begun = time.process_time()
+    for _ in range(cycles):
+        search.tell(values, function(values))
+        values = search.ask(waiting)
+    return (time.process_time() - begun) / cycles
+
+
+def compare(setting: str, options: argparse.Namespace) -> None:
+    """Run what is not in the file yet, seed by seed."""
+    workers, evaluations = SETTINGS[setting]
+    done = {(r["setting"], r["problem"], r["method"], r["seed"]) for r in read(options.file)}
+    for seed in range(options.seeds):
+        for name in options.problems:
+            for method in options.methods:
+                if (setting, name, method, seed) in done:
+                    continue
+                begun = time.process_time()
+                found = regret(method, name, seed, evaluations, workers)
+                line = {"setting": setting, "problem": name, "method": method, "seed": seed}
+                line |= {"regret": found, "cpu_seconds": round(time.process_time() - begun, 2)}
+                with options.file.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+
+
+def read(file: Path) -> list[dict]:
+    """The finished searches."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def table(file: Path) -> None:
+    """Markdown: medians by problem and method over the seeds that all methods have, mean ranks."""
+    lines = read(file)
+    for setting, (workers, evaluations) in SETTINGS.items():
+        here = [r for r in lines if r["setting"] == setting]
+        methods = [m for m in METHODS if any(r["method"] == m for r in here)]
+        if not methods:
+            continue
+        print(f"\n{setting}: {workers} worker(s), {evaluations} evaluations, median regret\n")
+        print("| problem | seeds | " + " | ".join(methods) + " |")
+        print("|---" * (len(methods) + 2) + "|")
+        ranks = []
+        for name in dict.fromkeys(r["problem"] for r in here):
+            by_method = {
+                m: {
+                    r["seed"]: r["regret"] for r in here if (r["problem"], r["method"]) == (name, m)
+                }
+                for m in methods
+            }
+            common = sorted(set.intersection(*(set(found) for found in by_method.values())))
+            if not common:
+                continue
+            figures = np.array([[by_method[m][seed] for seed in common] for m in methods])
+            medians = np.median(figures, axis=1)
+            # Ranks of the medians; equals share theirs.
+            ranks.append([(medians < x).sum() + ((medians == x).sum() + 1) / 2 for x in medians])
+            print(f"| {name} | {len(common)} | " + " | ".join(f"{x:.2g}" for x in medians) + " |")
+        if ranks:
+            mean = " | ".join(f"{rank:.2f}" for rank in np.mean(ranks, axis=0))
+            print(f"| mean rank | | {mean} |")
 
 
 def main() -> None:
-    """Print one table for each part asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["cost", "sequential", "parallel"])
+    """Run the parts asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parts = ["cost", *SETTINGS, "table"]
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(parts)} (default: all)")
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(OURS))
+    parser.add_argument("--problems", nargs="*", default=[*PROBLEMS, *TUNING])
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--problems", nargs="*", default=list(PROBLEMS))
-    parser.add_argument("--sizes", type=int, nargs="*", default=[50, 60, 200, 400, 1000, 5000])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[50, 200, 400, 1000, 5000])
+    parser.add_argument("--cycles", type=int, default=20)
+    parser.add_argument("--file", type=Path, default=Path("search.jsonl"))
     options = parser.parse_args()
-    if "cost" in options.parts:
-        cost(20, 2)
-        print("results  pending  first/ms  tell+ask/ms")
-        for n in options.sizes:
-            for pending in (0, 31):
-                first, cycle = cost(n, pending)
-                print(f"{n:7d}  {pending:7d}  {1e3 * first:8.1f}  {1e3 * cycle:11.1f}", flush=True)
-    settings = {"sequential": [(1, 60)], "parallel": [(8, 128), (32, 256)]}
-    for part in ("sequential", "parallel"):
-        for workers, evaluations in settings[part] if part in options.parts else ():
-            print(f"median regret, {evaluations} evaluations, {workers} worker(s)")
-            for name in options.problems:
-                medians = {}
-                for method in ("phs_mpi", "sobol", "random"):
-                    regrets = [
-                        regret(method, name, seed, evaluations, workers)
-                        for seed in range(options.seeds)
-                    ]
-                    medians[method] = np.median(regrets)
-                columns = "  ".join(f"{m} {v:9.2g}" for m, v in medians.items())
-                print(f"{name:12s} {columns}", flush=True)
+    if unknown := set(options.parts) - set(parts):
+        parser.error(f"there is no part {unknown.pop()!r}; choose from {', '.join(parts)}")
+    for part in options.parts or parts:
+        if part == "cost":
+            print(f"milliseconds of one tell + ask, mean of {options.cycles} cycles")
+            for n in options.sizes:
+                for pending in (0, 31):
+                    for method in options.methods:
+                        if method in ("sobol", "random") or n < INITIAL:
+                            continue
+                        spent = 1e3 * cost(method, n, pending, options.cycles)
+                        print(
+                            f"n={n:5d} pending={pending:2d} {method:16s}{spent:10.1f}", flush=True
+                        )
+        elif part == "table":
+            table(options.file)
+        else:
+            compare(part, options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Makes an environment in which scripts/bench/search_peers.py finds the other tools: they are no
+# dependencies of phs_mpi and must not change its environment.
+#
+#   PEERS=.venv-peers   the environment
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+venv=${PEERS:-.venv-peers}
+[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+
+pip install -q numpy scipy scikit-learn threadpoolctl h5py tqdm cloudpickle optuna
+# The CPU build of PyTorch where its index can be reached, else what PyPI has.
+"$venv/bin/python" -c 'import torch' 2>/dev/null ||
+    pip install -q --retries 0 --index-url https://download.pytorch.org/whl/cpu torch ||
+    pip install -q torch
+pip install -q botorch
+pip install -q scikit-optimize || echo "scikit-optimize cannot be installed here: it is left out" >&2
+pip install -q --no-deps --no-build-isolation -e . || pip install -q --no-deps -e .
+pip list 2>/dev/null | grep -iE '^(optuna|torch|botorch|gpytorch|scikit-optimize|numpy|scipy) '
