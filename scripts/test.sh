@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 . scripts/setup.sh
 
 setup test
-exec "$VENV/bin/python" -m pytest -n 2 "$@"
+exec "$VENV/bin/python" -m pytest -n 2 --dist worksteal "$@"
