@@ -292,7 +292,7 @@ experiment.add(6, x=Random(-10, 10))
 experiment.add(16, x=Bayesian(-10, 10))
 """)
         _, rows = run()
-        assert rows["result"].max() > max(-1, rows["result"][:6].max())
+        assert rows["result"].max() > -0.1
         np.testing.assert_allclose(rows["metrics"]["accuracy"], rows["values"]["x"] / 10)
         assert b'"steps": 7' in rows["more_metrics"][0]
         best = launch.phs(None, "best", "experiment.h5")
