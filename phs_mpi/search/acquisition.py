@@ -257,8 +257,9 @@ class LogProbabilityOfImprovement(Pointwise):
         return value, -by_z / std, -by_z * z / std
 
 
-#: Improvement that counts, in standard deviations of the results.
-MARGIN = 0.01
+#: Improvement that counts, in standard deviations of the results. Of 0.01, 0.03, 0.1 and 0.3 the
+#: one that did best on a bowl, Branin and Hartmann-6; none does well.
+MARGIN = 0.03
 
 
 class ConfidenceBound(Pointwise):
