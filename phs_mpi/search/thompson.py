@@ -20,14 +20,16 @@ import math
 
 import numpy as np
 
-from phs_mpi.search.acquisition import Feasibility
+from phs_mpi.search.acquisition import CAUTION, Feasibility
 from phs_mpi.search.gaussian_process import GaussianProcess, matern52, squared_distances
 
 FEATURES = 512
 
 
 class SamplePath:
-    """Minus one function drawn from the posterior, plus the log feasibility where there is one.
+    """Minus one function drawn from the posterior.
+
+    Where evaluations have failed, CAUTION times the log feasibility is added.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ class SamplePath:
         Z = X * self.inverse_lengthscales
         K, _ = matern52(squared_distances(Z, self.Z))
         value = -(np.cos(Z @ self.W + self.b) @ self.w + self.scale * (K @ self.a))
-        return value if self.feasibility is None else value + self.feasibility(X)
+        return value if self.feasibility is None else value + CAUTION * self.feasibility(X)
 
     def with_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Value, of shape (m,), and gradient, of shape (m, D)."""
@@ -83,6 +85,6 @@ class SamplePath:
         gradient *= self.inverse_lengthscales
         if self.feasibility is not None:
             more, climb = self.feasibility.with_gradient(X)
-            value += more
-            gradient += climb
+            value += CAUTION * more
+            gradient += CAUTION * climb
         return value, gradient

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phs_mpi.search.acquisition import (
+    CAUTION,
     MARGIN,
     POINTWISE,
     ConfidenceBound,
@@ -123,7 +124,7 @@ def test_each_acquisition_function_is_what_its_name_says():
     assert np.allclose(ConfidenceBound(gp, best)(points), best - (mean - 2 * std))
     succeeds = failures(X)
     risky = ExpectedImprovement(gp, best, succeeds)(points)
-    assert np.allclose(risky, improvement * np.exp(succeeds(points)))
+    assert np.allclose(risky, improvement * np.exp(succeeds(points)) ** CAUTION)
 
 
 @pytest.mark.parametrize("name", POINTWISE)
