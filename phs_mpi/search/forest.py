@@ -56,7 +56,7 @@ class Forest:
 
 
 def _single(X: np.ndarray) -> np.ndarray:
-    # What scikit-learn's trees work with; given values far outside are cut to its range.
+    # What scikit-learn's trees work with, and would convert to themselves at each call.
     return np.ascontiguousarray(X, dtype=np.float32)
 
 
