@@ -224,6 +224,8 @@ class LogExpectedImprovement(Pointwise):
 class ExpectedImprovement(LogExpectedImprovement):
     """E[max(best - f, 0)], times the probability of success to the power of CAUTION.
 
+    Score and slopes are those of its logarithm.
+
     References
     ----------
     Jones, Schonlau and Welch 1998, J. Global Optim. 13, 455: eq. 15.
@@ -245,7 +247,7 @@ class LogProbabilityOfImprovement(Pointwise):
 
     References
     ----------
-    Kushner 1964, J. Basic Eng. 86, 97. Jones 2001, J. Global Optim. 21, 345: section 4.
+    Kushner 1964, J. Basic Eng. 86, 97. Jones 2001, J. Global Optim. 21, 345.
     """
 
     def score(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:

@@ -5,13 +5,18 @@
 | n, m       | evaluations, points asked about                          |         |
 | F          | random features                                          |         |
 | Z          | points divided by the lengthscales                       | (m, D)  |
-| W, b       | frequencies and phases of the features                   | (D, F)  |
+| W          | frequencies of the features                              | (D, F)  |
+| b, w       | phases and weights of the features                       | (F,)    |
 | a          | weights of the data's correction                         | (n,)    |
+
+A draw from the prior, of random Fourier features φ, is corrected by the data and a draw ε of noise,
+
+    f(x) = φ(x) w + k(x, X) a    for    a = K⁻¹ (y - φ(X) w - ε).
 
 References
 ----------
-Wilson et al. 2020, arXiv:2002.09309, eq. 13: a sample of the prior, corrected by the data.
-Rahimi and Recht 2007: random Fourier features.
+Wilson et al. 2020, Efficiently Sampling Functions from Gaussian Process Posteriors,
+arXiv:2002.09309: the correction. Rahimi and Recht 2007: the features.
 """
 
 from __future__ import annotations
