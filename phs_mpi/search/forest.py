@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 
 from phs_mpi.encoding import Space
-from phs_mpi.search.acquisition import POINTWISE, Feasibility
+from phs_mpi.search.acquisition import CAUTION, POINTWISE, Feasibility
 from phs_mpi.search.maximiser import maximise_without_gradient
 from phs_mpi.search.outputs import Standardisation
 from phs_mpi.search.surrogate import Surrogate, held
@@ -56,12 +56,12 @@ class Forest:
 
 
 def _single(X: np.ndarray) -> np.ndarray:
-    # What scikit-learn's trees work with; given values far outside are cut to its range.
+    # What scikit-learn's trees work with, and would convert to themselves at each call.
     return np.ascontiguousarray(X, dtype=np.float32)
 
 
 class Tree:
-    """Minus one tree, drawn by chance, plus the log feasibility where there is one.
+    """Minus one tree, drawn by chance, plus CAUTION times the log feasibility if there is one.
 
     Thompson sampling, with the trees of a forest for draws from the posterior.
     """
@@ -75,7 +75,7 @@ class Tree:
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """Values, of shape (m,), at points of shape (m, D)."""
         value = -self.tree.predict(_single(X))[:, 0]
-        return value if self.feasibility is None else value + self.feasibility(X)
+        return value if self.feasibility is None else value + CAUTION * self.feasibility(X)
 
 
 class ForestModel(Surrogate):

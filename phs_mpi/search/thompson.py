@@ -5,13 +5,18 @@
 | n, m       | evaluations, points asked about                          |         |
 | F          | random features                                          |         |
 | Z          | points divided by the lengthscales                       | (m, D)  |
-| W, b       | frequencies and phases of the features                   | (D, F)  |
+| W          | frequencies of the features                              | (D, F)  |
+| b, w       | phases and weights of the features                       | (F,)    |
 | a          | weights of the data's correction                         | (n,)    |
+
+A draw from the prior, of random Fourier features φ, is corrected by the data and a draw ε of noise,
+
+    f(x) = φ(x) w + k(x, X) a    for    a = K⁻¹ (y - φ(X) w - ε).
 
 References
 ----------
-Wilson et al. 2020, arXiv:2002.09309, eq. 13: a sample of the prior, corrected by the data.
-Rahimi and Recht 2007: random Fourier features.
+Wilson et al. 2020, Efficiently Sampling Functions from Gaussian Process Posteriors,
+arXiv:2002.09309: the correction. Rahimi and Recht 2007: the features.
 """
 
 from __future__ import annotations
@@ -20,14 +25,16 @@ import math
 
 import numpy as np
 
-from phs_mpi.search.acquisition import Feasibility
+from phs_mpi.search.acquisition import CAUTION, Feasibility
 from phs_mpi.search.gaussian_process import GaussianProcess, matern52, squared_distances
 
 FEATURES = 512
 
 
 class SamplePath:
-    """Minus one function drawn from the posterior, plus the log feasibility where there is one.
+    """Minus one function drawn from the posterior.
+
+    Where evaluations have failed, CAUTION times the log feasibility is added.
 
     Parameters
     ----------
@@ -68,7 +75,7 @@ class SamplePath:
         Z = X * self.inverse_lengthscales
         K, _ = matern52(squared_distances(Z, self.Z))
         value = -(np.cos(Z @ self.W + self.b) @ self.w + self.scale * (K @ self.a))
-        return value if self.feasibility is None else value + self.feasibility(X)
+        return value if self.feasibility is None else value + CAUTION * self.feasibility(X)
 
     def with_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Value, of shape (m,), and gradient, of shape (m, D)."""
@@ -83,6 +90,6 @@ class SamplePath:
         gradient *= self.inverse_lengthscales
         if self.feasibility is not None:
             more, climb = self.feasibility.with_gradient(X)
-            value += more
-            gradient += climb
+            value += CAUTION * more
+            gradient += CAUTION * climb
         return value, gradient

@@ -142,6 +142,8 @@ def test_a_misspelt_parameter():
         ({"metrics": [1]}, "is no identifier"),
         ({"metrics": ["a", "a"]}, "the metric 'a' is there twice"),
         ({"metrics": ["result"]}, "no metric can be called 'result'"),
+        ({"acquisition": "best"}, "acquisition='best' is unknown; give one of 'logei', 'ei', "),
+        ({"surrogate": 5}, "surrogate=5 is unknown; give one of 'gp', 'random_forest', "),
         ({"name": ""}, "name='' is not a name"),
         ({"name": 5}, "name=5 is not a name"),
     ],
@@ -223,6 +225,16 @@ def test_equal_definitions_describe_themselves_equally():
         return experiment
 
     assert define().describe() == define().describe()
+
+
+def test_methods_of_the_search_are_described_unless_they_are_the_default():
+    def described(**options):
+        return Experiment(target, {"x": float, "y": int}, **options).describe()
+
+    assert described(acquisition="logei", surrogate="gp") == described()
+    assert not {"acquisition", "surrogate"} & set(described())
+    assert described(acquisition="ts")["acquisition"] == "ts"
+    assert described(surrogate="extra_trees") == {**described(), "surrogate": "extra_trees"}
 
 
 def test_an_experiment_can_be_pickled(experiment):

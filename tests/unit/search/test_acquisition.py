@@ -4,16 +4,20 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phs_mpi.encoding import Dimension, Space
 from phs_mpi.search.acquisition import (
+    CAUTION,
+    MARGIN,
+    POINTWISE,
+    ConfidenceBound,
+    ExpectedImprovement,
     Feasibility,
     LogExpectedImprovement,
+    LogProbabilityOfImprovement,
     log_expected_improvement,
     log_expected_improvement_slopes,
     log_h,
 )
 from phs_mpi.search.gaussian_process import GaussianProcess, Hyperparameters
-from phs_mpi.search.maximiser import maximise, refine, spread_out
 
 
 def test_log_ei_is_the_logarithm_of_ei():
@@ -83,10 +87,11 @@ def failures(X):
     return Feasibility(gp)
 
 
+@pytest.mark.parametrize("name", POINTWISE)
 @pytest.mark.parametrize("with_failures", [False, True])
-def test_gradient_of_the_acquisition_is_a_finite_difference(with_failures):
+def test_gradient_of_the_acquisition_is_a_finite_difference(name, with_failures):
     gp, X, y = surrogate()
-    acquisition = LogExpectedImprovement(gp, y.min(), failures(X) if with_failures else None)
+    acquisition = POINTWISE[name](gp, y.min(), failures(X) if with_failures else None)
     points = np.random.default_rng(3).random((9, 2))
     value, gradient = acquisition.with_gradient(points)
     assert np.allclose(value, acquisition(points), rtol=1e-12)
@@ -104,47 +109,39 @@ def test_feasibility_is_low_among_failures_and_high_among_successes():
     assert feasibility(np.array([[0.1, 0.5]]))[0] > np.log(0.9)
 
 
-def test_refining_climbs_and_stays_inside():
-    gp, _, y = surrogate()
-    acquisition = LogExpectedImprovement(gp, y.min())
-    starts = np.random.default_rng(5).random((5, 2))
-    ends = refine(acquisition, starts, np.array([True, True]))
-    assert acquisition(ends).sum() > acquisition(starts).sum()
-    assert ((ends >= 0) & (ends <= 1)).all()
-    fixed = refine(acquisition, starts, np.array([True, False]))
-    assert np.array_equal(fixed[:, 1], starts[:, 1])
-    assert np.array_equal(refine(acquisition, starts, np.array([False, False])), starts)
+def test_each_acquisition_function_is_what_its_name_says():
+    gp, X, y = surrogate()
+    points = np.random.default_rng(4).random((200, 2))
+    mean, std = gp.predict(points)
+    best = float(y.min())
+    rng = np.random.default_rng(8)
+    draws = mean + std * rng.standard_normal((20000, 200))
+    improvement = ExpectedImprovement(gp, best)(points)
+    assert np.allclose(improvement, np.maximum(best - draws, 0).mean(axis=0), atol=5e-3)
+    assert np.allclose(improvement, np.exp(LogExpectedImprovement(gp, best)(points)))
+    probability = np.exp(LogProbabilityOfImprovement(gp, best)(points))
+    assert np.allclose(probability, (draws < best - MARGIN).mean(axis=0), atol=2e-2)
+    assert np.allclose(ConfidenceBound(gp, best)(points), best - (mean - 2 * std))
+    succeeds = failures(X)
+    risky = ExpectedImprovement(gp, best, succeeds)(points)
+    assert np.allclose(risky, improvement * np.exp(succeeds(points)) ** CAUTION)
 
 
-def test_maximiser_finds_what_a_fine_grid_finds():
-    gp, _, y = surrogate()
-    acquisition = LogExpectedImprovement(gp, y.min())
-    space = Space([Dimension("a"), Dimension("b")])
-    axis = np.linspace(0, 1, 201)
-    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    points, values = maximise(
-        acquisition, space, np.random.default_rng(6).random((200, 2)), gp.inverse_lengthscales
-    )
-    assert values[0] >= acquisition(grid).max() - 1e-6
-    assert (np.diff(values) <= 0).all()
-    assert np.allclose(acquisition(points[:20]), values[:20], atol=1e-9)
+@pytest.mark.parametrize("name", POINTWISE)
+@given(exponent=st.floats(-12, 8), sign=st.sampled_from([-1, 1]))
+def test_scores_and_slopes_are_finite(name, exponent, sign):
+    acquisition = POINTWISE[name](surrogate(n=2)[0], 0.0)
+    mean = np.full(3, sign * 10.0**exponent)
+    std = np.array([1e-6, 1.0, 10.0])
+    value, by_mean, by_std = acquisition.slopes(mean, std)
+    assert np.isfinite([value, by_mean, by_std]).all()
+    assert np.array_equal(value, acquisition.score(mean, std))
+    assert (by_mean <= 0).all()
 
 
-def test_maximiser_of_mixed_space_returns_snapped_points():
-    letters = Dimension("c", "categorical", categories="abc")
-    space = Space([Dimension("i", low=0, high=9, integer=True), letters])
-    gp, _, y = surrogate(columns=4)
-    acquisition = LogExpectedImprovement(gp, y.min())
-    everything = space.enumerate(np.arange(30), np.zeros(4))
-    few = everything[[0, 7, 14]]
-    points, values = maximise(acquisition, space, few, gp.inverse_lengthscales)
-    assert np.array_equal(space.snap(points), points)
-    assert values[0] == pytest.approx(acquisition(everything).max(), abs=1e-9)
-
-
-def test_spread_out_takes_the_best_of_each_cluster():
-    Z = np.array([[0.0], [0.01], [1.0], [1.01], [2.0]])
-    value = np.array([5.0, 4.0, 1.0, 3.0, 2.0])
-    assert spread_out(Z, value, 3, apart=0.1) == [0, 3, 4]
-    assert spread_out(Z, value, 10, apart=0.1) == [0, 3, 4]
-    assert spread_out(np.zeros((4, 1)), np.zeros(4), 3, apart=0.1) == [0]
+def test_slopes_of_the_probability_meet_where_their_form_changes():
+    acquisition = LogProbabilityOfImprovement(surrogate(n=2)[0], MARGIN)
+    mean = np.array([0.999e5, 1.001e5])
+    _, by_mean, by_std = acquisition.slopes(mean, np.ones(2))
+    assert np.allclose(by_mean, -mean, rtol=1e-5)
+    assert np.allclose(by_std, mean**2, rtol=1e-5)

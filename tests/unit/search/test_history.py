@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from phs_mpi.experiment import Experiment
 from phs_mpi.log import EntryKind, Log, LogEntry, LogReader, Source
 from phs_mpi.parameters import expr
+from phs_mpi.search import Engine
 from phs_mpi.search.history import TableProposer, search_space
 from phs_mpi.strategies import Bayesian, Choice, Grid, Random
 
@@ -65,6 +67,21 @@ def test_a_proposal_depends_on_the_prefix_alone(experiment):
     used.propose(15, read(log))
     again = TableProposer(experiment, table).propose(12, read(log, 14))
     assert early == again
+
+
+@pytest.mark.parametrize("methods", [{"acquisition": "ts"}, {"surrogate": "extra_trees"}])
+def test_the_methods_are_those_of_the_experiment(experiment, methods):
+    chosen = Experiment(target, {"x": float, "y": float}, seed=3, **methods)
+    chosen.groups = experiment.groups
+    table = chosen.table()
+    log = drawn_log(table, 10)
+    usual = TableProposer(experiment, table).propose(10, read(log)).values
+    values = TableProposer(chosen, table).propose(10, read(log)).values
+    assert values != usual
+    engine = Engine(search_space(chosen, table, 1), seed=3, **methods)
+    rows = [table.defined(i) for i in range(10)]
+    direct = engine.propose(index=10, evaluated=rows, results=np.array([bowl(r) for r in rows]))
+    assert values == direct.values
 
 
 def test_wait_for_all_uses_lower_sets_only_and_in_their_order():

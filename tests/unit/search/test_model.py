@@ -3,6 +3,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from phs_mpi.encoding import Dimension, Space
+from phs_mpi.search.maximiser import maximise
 from phs_mpi.search.model import HELD, Model, held, last_fit, one_thread
 
 SPACE = Space([Dimension("x"), Dimension("y")])
@@ -75,6 +76,35 @@ def test_prediction_at_an_evaluated_point_is_its_result():
     mean, std = model.prediction(X[4])
     assert mean == pytest.approx(y[4], abs=0.05)
     assert 0 < std < 0.05
+
+
+def test_a_point_is_known_within_a_ten_thousandth_of_a_standard_deviation():
+    X, y = data(30)
+    y[3] = np.nan
+    pending = np.array([[0.77, 0.77]])
+    model = Model(SPACE, maximize=False)
+    model.update(X, y, pending)
+    # Var[f(x) - f(x')] = 2 scale (1 - k(r)) with r² = δ² / l², for a small r 5/3 scale r².
+    away = 1e-4 * np.sqrt(0.6 / model.scale) * model.lengthscales[0]
+    for x in (X[3], X[4], pending[0]):
+        assert model.indistinct(x)
+        assert model.indistinct(x + [0.99 * away, 0])
+        assert not model.indistinct(x + [1.01 * away, 0])
+
+
+def test_a_model_that_is_too_sure_of_itself_comes_to_doubt():
+    X, y = data(30)
+    candidates = np.random.default_rng(4).random((300, 2))
+    model = Model(SPACE, maximize=False)
+    for _ in range(20):
+        model.update(X, y, np.empty((0, 2)))
+        sure = maximise(model.acquisition, SPACE, candidates, model.gp.inverse_lengthscales)[0]
+        if model.indistinct(sure[0]):
+            break
+        X = np.vstack([X, sure[:1]])
+        y = np.append(y, np.sum((sure[0] - 0.3) ** 2))
+    assert model.indistinct(sure[0])
+    assert not model.indistinct(model.maximise(candidates)[0][0])
 
 
 def test_linear_algebra_runs_on_one_thread():

@@ -202,8 +202,8 @@ def test_given_values_far_outside_their_bounds_do_no_harm():
 @pytest.mark.parametrize(
     ("optimum", "least", "failing"),
     [
-        (1.0, 0.5, 0.8),  # inside the forbidden half: the best allowed point is on its edge
-        (-1.0, 0.0, 0.2),  # far from it
+        (1.0, 0.5, 0.65),  # inside the forbidden half: the best allowed point is on its edge
+        (-1.0, 0.0, 0.15),  # far from it
     ],
 )
 def test_a_forbidden_region_is_avoided(optimum, least, failing):
