@@ -74,6 +74,7 @@ class _Slot:
         self.tasks: list[_Task] = []
         self.executor: ProcessPoolExecutor | None = None
         self.life = 0
+        self.ready = False  # whether its process has loaded the experiment
         self.told = 0  # entries of the log that its process has
         self.idle_since = time.perf_counter()
         self.deaths = 0
@@ -97,6 +98,7 @@ class _Slot:
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.kill(process.pid, signal.SIGKILL)
         self.executor = None
+        self.ready = False
         self.life += 1
 
 
@@ -201,6 +203,7 @@ class ProcessTransport:
         if error is not None:
             reason = error.message if isinstance(error, PhsError) else error
             raise BackendError(f"worker process {slot.number + 1} cannot start: {reason}")
+        slot.ready = True
         return iter(())
 
     def _proposed(
@@ -241,17 +244,18 @@ class ProcessTransport:
                 yield client.Joined(lane)
 
     def _died(self, slot: _Slot) -> Iterator[client.TransportEvent]:
-        """The process died of the first set it had, if it evaluated that; the others wait.
+        """The process died of the first set it had, if it evaluated that; the others go back.
 
         Of several that it had in one message all are evaluated again, one by one.
         """
+        ready = slot.ready
         slot.kill()
         slot.idle_since = time.perf_counter()
         slot.depth = client.Depth(BATCH, SHORT)
         tasks, slot.tasks = slot.tasks, []
         lanes, slot.lanes, slot.batch = slot.lanes, {slot.number}, {}
         first = tasks[0] if tasks else None
-        if first is None or not first.evaluates:
+        if first is None or not first.evaluates or not ready:
             slot.deaths += 1
             if slot.deaths == MOST_DEATHS:
                 raise BackendError(

@@ -48,6 +48,26 @@ def test_a_worker_that_dies_costs_its_evaluation_only(launch, workers):
     assert found["end"][2] >= found["start"][2] > time.time() - 100
 
 
+def test_workers_that_die_before_they_are_ready_end_the_run(launch):
+    launch.write(
+        "experiment.py",
+        """
+        import multiprocessing, os
+        from phs_mpi import Experiment, Random
+
+        if multiprocessing.parent_process() is not None:
+            os._exit(1)
+
+        experiment = Experiment(lambda x: x, {"x": float})
+        experiment.add(20, x=Random(0, 1))
+        """,
+    )
+    done = launch.phs(None, "experiment.py", "--workers", "2")
+    assert done.returncode == 2, done.stderr
+    assert "died 3 times before it could evaluate anything" in done.stderr
+    assert (rows(launch)["status"] == Status.EMPTY).all()
+
+
 def test_a_pool_process_that_is_killed(launch):
     """From outside, in the middle of an evaluation: counts before and after."""
     text = """
