@@ -40,8 +40,8 @@ LOADERS = {
     "serial": "phs_mpi.backends.serial:run",
 }
 
-#: What to install for a backend that needs more than the package itself.
-EXTRAS = {"dask": "phs-mpi[dask]"}
+#: The extra of this package that a backend needs.
+EXTRAS = {"dask": "dask"}
 
 #: Entry points under which other packages register backends, in the form of `LOADERS`.
 ENTRY_POINTS = "phs_mpi.backends"
@@ -149,9 +149,12 @@ def load(name: str) -> Callable[[Path | Experiment, Options], int]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("phs_mpi"):
             raise
+        remedy = f"pip install {error.name}"
+        if name in EXTRAS:
+            remedy = f"pip install 'phs-mpi[{EXTRAS[name]}]' (in a clone: '.[{EXTRAS[name]}]')"
         raise BackendError(
             f"the backend {name!r} needs the package {error.name!r}, which is not installed",
-            remedy=f"pip install '{EXTRAS.get(name, error.name)}'",
+            remedy=remedy,
         ) from error
 
 
