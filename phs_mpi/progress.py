@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import time
+import warnings
 from typing import TextIO
 
 _LINE_SECONDS = 10.0
@@ -148,7 +149,10 @@ class Progress:
 
     def _new_bar(self):
         if self._notebook:
-            from tqdm.auto import tqdm
+            with warnings.catch_warnings():
+                # Without ipywidgets it draws the bar as text, which will do.
+                warnings.simplefilter("ignore")
+                from tqdm.auto import tqdm
         else:
             from tqdm import tqdm
 

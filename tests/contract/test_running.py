@@ -227,6 +227,7 @@ def test_a_notebook_shows_progress_and_its_interrupt_drains(kernel, backend, das
     assert "stopping: running evaluations have 60 s to finish" in shown, shown
     assert "call run() again" in shown
     assert "Traceback" not in shown
+    assert "Warning" not in shown
     state = kernel.run("print(results.complete, 0 < len(results) < 60)")
     assert state == "False True\n"
     kernel.run("kept = len(results)")
