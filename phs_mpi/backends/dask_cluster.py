@@ -52,7 +52,7 @@ def connect(options: Options) -> Iterator[tuple[Client, bool]]:
                     threads_per_worker=1,
                     processes=True,
                     memory_limit=0,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # any free port
                 )
             )
         elif options.scheduler_file is not None:
