@@ -27,7 +27,7 @@ exit status of a run:
   1   every evaluation failed
   2   bad input: one line says what is wrong and how to mend it
   3   stopped before the end; the same command goes on
-  70  a rank broke down; the same command goes on
+  70  a rank, or the Dask scheduler, broke down; the same command goes on
 """
 
 
