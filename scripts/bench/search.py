@@ -25,7 +25,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import numpy as np
-from search_methods import INITIAL, METHODS
+import search_cost
+from search_methods import METHODS
 from search_problems import PROBLEMS, TUNING, problem
 
 #: Workers and evaluations of each setting.
@@ -54,30 +55,14 @@ def regret(method: str, name: str, seed: int, evaluations: int, workers: int) ->
     return min(results)
 
 
-def cost(method: str, n: int, pending: int, cycles: int) -> float:
-    """Processor seconds of one tell + ask, after a first proposal that is not counted."""
-    space, function = problem("hartmann6", 0)
-    search = METHODS[method](space, 0)
-    rng = np.random.default_rng(1)
-    for x in rng.random((n, space.width)):
-        values = space.decode(x)
-        search.tell(values, function(values))
-    waiting = []
-    for x in rng.random((pending, space.width)):
-        # Those that keep account themselves of what is pending must have been asked for it.
-        waiting.append(search.ask(waiting) if method.startswith("optuna") else space.decode(x))
-    values = search.ask(waiting)
-    begun = time.process_time()
-    for _ in range(cycles):
-        search.tell(values, function(values))
-        values = search.ask(waiting)
-    return (time.process_time() - begun) / cycles
-
-
 def compare(setting: str, options: argparse.Namespace) -> None:
     """Run what is not in the file yet, seed by seed."""
     workers, evaluations = SETTINGS[setting]
-    done = {(r["setting"], r["problem"], r["method"], r["seed"]) for r in read(options.file)}
+    done = {
+        (r["setting"], r["problem"], r["method"], r["seed"])
+        for r in read(options.file)
+        if r["setting"] in SETTINGS
+    }
     for seed in range(options.seeds):
         for name in options.problems:
             for method in options.methods:
@@ -144,17 +129,10 @@ def main() -> None:
         parser.error(f"there is no part {unknown.pop()!r}; choose from {', '.join(parts)}")
     for part in options.parts or parts:
         if part == "cost":
-            print(f"milliseconds of one tell + ask, mean of {options.cycles} cycles")
-            for n in options.sizes:
-                for pending in (0, 31):
-                    for method in options.methods:
-                        if method in ("sobol", "random") or n < INITIAL:
-                            continue
-                        spent = 1e3 * cost(method, n, pending, options.cycles)
-                        print(
-                            f"n={n:5d} pending={pending:2d} {method:16s}{spent:10.1f}", flush=True
-                        )
+            lines = read(options.file)
+            search_cost.measure(options.methods, options.sizes, options.cycles, options.file, lines)
         elif part == "table":
+            search_cost.table(read(options.file))
             table(options.file)
         else:
             compare(part, options)
