@@ -85,12 +85,15 @@ def measure(
 
 
 def expected(known: dict[tuple, dict], n: int, pending: int, method: str) -> float:
-    """Seconds of a cycle, from the largest n that was measured: at least quadratic in n."""
-    sizes = [m for m, q, name in known if (q, name) == (pending, method) and m < n]
+    """Seconds of a cycle, from the growth between the two largest sizes that were measured."""
+    sizes = sorted(m for m, q, name in known if (q, name) == (pending, method) and m < n)[-2:]
+    seconds = [known[m, pending, method]["cycle"] for m in sizes]
     if not sizes:
         return 0.0
-    largest = max(sizes)
-    return known[largest, pending, method]["cycle"] * (n / largest) ** 2
+    power = 1.0
+    if len(sizes) == 2:
+        power = max(power, np.log(seconds[1] / seconds[0]) / np.log(sizes[1] / sizes[0]))
+    return seconds[-1] * (n / sizes[-1]) ** power
 
 
 def table(lines: list[dict]) -> None:
