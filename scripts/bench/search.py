@@ -2,7 +2,8 @@
 
     python scripts/bench/search.py cost [--methods …] [--sizes …]
     python scripts/bench/search.py sequential parallel-8 parallel-32 [--methods …] [--seeds N]
-    python scripts/bench/search.py table
+    python scripts/bench/search.py sequential --ablation [--seeds N] [--file ablation.jsonl]
+    python scripts/bench/search.py table [--file …]
 
 Cost is the processor time of one tell + ask, the mean over successive cycles with the refits that
 fall into them, on the six-dimensional Hartmann function. Quality is the regret after a number of
@@ -25,11 +26,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import numpy as np
-from search_methods import INITIAL, METHODS
+import search_ablation
+import search_cost
+from search_methods import METHODS
 from search_problems import PROBLEMS, TUNING, problem
 
 #: Workers and evaluations of each setting.
 SETTINGS = {"sequential": (1, 60), "parallel-8": (8, 128), "parallel-32": (32, 256)}
+METHODS.update(search_ablation.VARIANTS)
 OURS = ("phs_mpi", "sobol", "random")
 
 
@@ -54,34 +58,20 @@ def regret(method: str, name: str, seed: int, evaluations: int, workers: int) ->
     return min(results)
 
 
-def cost(method: str, n: int, pending: int, cycles: int) -> float:
-    """Processor seconds of one tell + ask, after a first proposal that is not counted."""
-    space, function = problem("hartmann6", 0)
-    search = METHODS[method](space, 0)
-    rng = np.random.default_rng(1)
-    for x in rng.random((n, space.width)):
-        values = space.decode(x)
-        search.tell(values, function(values))
-    waiting = []
-    for x in rng.random((pending, space.width)):
-        # Those that keep account themselves of what is pending must have been asked for it.
-        waiting.append(search.ask(waiting) if method.startswith("optuna") else space.decode(x))
-    values = search.ask(waiting)
-    begun = time.process_time()
-    for _ in range(cycles):
-        search.tell(values, function(values))
-        values = search.ask(waiting)
-    return (time.process_time() - begun) / cycles
-
-
 def compare(setting: str, options: argparse.Namespace) -> None:
     """Run what is not in the file yet, seed by seed."""
     workers, evaluations = SETTINGS[setting]
-    done = {(r["setting"], r["problem"], r["method"], r["seed"]) for r in read(options.file)}
+    done = {
+        (r["setting"], r["problem"], r["method"], r["seed"])
+        for r in read(options.file)
+        if r["setting"] in SETTINGS
+    }
     for seed in range(options.seeds):
         for name in options.problems:
             for method in options.methods:
-                if (setting, name, method, seed) in done:
+                if (setting, name, method, seed) in done or (
+                    workers == 1 and method in search_ablation.PARALLEL
+                ):
                     continue
                 begun = time.process_time()
                 found = regret(method, name, seed, evaluations, workers)
@@ -96,12 +86,12 @@ def read(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def table(file: Path) -> None:
+def table(lines: list[dict]) -> None:
     """Markdown: medians by problem and method over the seeds that all methods have, mean ranks."""
-    lines = read(file)
     for setting, (workers, evaluations) in SETTINGS.items():
         here = [r for r in lines if r["setting"] == setting]
-        methods = [m for m in METHODS if any(r["method"] == m for r in here)]
+        present = {r["method"] for r in here}
+        methods = [m for m in METHODS if m in present and m not in search_ablation.VARIANTS]
         if not methods:
             continue
         print(f"\n{setting}: {workers} worker(s), {evaluations} evaluations, median regret\n")
@@ -134,28 +124,31 @@ def main() -> None:
     parts = ["cost", *SETTINGS, "table"]
     parser.add_argument("parts", nargs="*", help=f"{', '.join(parts)} (default: all)")
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(OURS))
+    parser.add_argument(
+        "--ablation",
+        action="store_true",
+        help="instead of --methods: phs_mpi, and it with one ingredient left out at a time",
+    )
     parser.add_argument("--problems", nargs="*", default=[*PROBLEMS, *TUNING])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--sizes", type=int, nargs="*", default=[50, 200, 400, 1000, 5000])
     parser.add_argument("--cycles", type=int, default=20)
     parser.add_argument("--file", type=Path, default=Path("search.jsonl"))
     options = parser.parse_args()
+    if options.ablation:
+        options.methods = ["phs_mpi", *search_ablation.VARIANTS]
     if unknown := set(options.parts) - set(parts):
         parser.error(f"there is no part {unknown.pop()!r}; choose from {', '.join(parts)}")
     for part in options.parts or parts:
         if part == "cost":
-            print(f"milliseconds of one tell + ask, mean of {options.cycles} cycles")
-            for n in options.sizes:
-                for pending in (0, 31):
-                    for method in options.methods:
-                        if method in ("sobol", "random") or n < INITIAL:
-                            continue
-                        spent = 1e3 * cost(method, n, pending, options.cycles)
-                        print(
-                            f"n={n:5d} pending={pending:2d} {method:16s}{spent:10.1f}", flush=True
-                        )
+            lines = read(options.file)
+            search_cost.measure(options.methods, options.sizes, options.cycles, options.file, lines)
         elif part == "table":
-            table(options.file)
+            lines = read(options.file)
+            search_cost.table(lines)
+            table(lines)
+            for setting in SETTINGS:
+                search_ablation.table(lines, setting)
         else:
             compare(part, options)
 

@@ -16,7 +16,15 @@ INITIAL = 10
 
 
 class Method:
-    """Ask for values, tell results; what was asked for and not told about is pending."""
+    """Ask for values, tell results; what was asked for and not told about is pending.
+
+    Attributes
+    ----------
+    parallel : bool
+        Whether it takes pending sets into account.
+    """
+
+    parallel = True
 
     def __init__(self, space: Space, seed: int):
         self.space, self.seed = space, seed
@@ -32,6 +40,15 @@ class Method:
         """The result of a set that was asked for, or any other."""
         self.rows.append(values)
         self.results.append(result)
+
+    def load(self, rows: Sequence[dict], results: Sequence[float]) -> None:
+        """Many results at once, of sets that were not asked for."""
+        for values, result in zip(rows, results, strict=True):
+            self.tell(values, result)
+
+    def enqueue(self, values: dict) -> dict:
+        """A set that is pending from now on; the values it then has."""
+        return values
 
     def sobol(self) -> dict:
         """A point of a scrambled Sobol sequence."""
@@ -116,6 +133,11 @@ class Optuna(Method):
         self.trials.append((values, trial))
         return values
 
+    def enqueue(self, values: dict) -> dict:
+        # To Optuna a set is pending if it was asked for: this makes it ask for these values.
+        self.study.enqueue_trial(values)
+        return self.ask([])
+
     def tell(self, values: dict, result: float) -> None:
         for place, (asked, trial) in enumerate(self.trials):
             if asked is values:
@@ -162,6 +184,10 @@ class BoTorch(Method):
 
 
 class Skopt(Method):
+    """Its own ask and tell; it proposes the same point until it is told a result."""
+
+    parallel = False
+
     def __init__(self, space: Space, seed: int):
         from skopt import Optimizer
         from skopt.space import Categorical, Integer, Real
@@ -184,6 +210,10 @@ class Skopt(Method):
 
     def tell(self, values: dict, result: float) -> None:
         self.optimizer.tell(list(values.values()), result)
+
+    def load(self, rows: Sequence[dict], results: Sequence[float]) -> None:
+        # It fits its model at each tell: once is enough.
+        self.optimizer.tell([list(values.values()) for values in rows], list(results))
 
 
 METHODS: dict[str, Callable[[Space, int], Method]] = {
