@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from ..experiment import Experiment
-from ..log import EntryKind, Log, LogEntry, Outcome, Proposal
+from ..log import EntryKind, Log, LogEntry, Outcome, Proposal, Status
 from ..progress import Progress
 from ..schedule import Drain, Event, Finished, Instruction, Lost, Proposed, Ready, Start
 from ..store import open_store
@@ -97,7 +98,7 @@ class Depth:
 
     The next set sets out when the last has come back, and for a set of a millisecond that
     way is most of the time. Sets of any length that is worth it are handed out one by one,
-    so that none waits behind another while a worker is idle.
+    so that none waits behind another while a worker is idle; and so are the last ones.
 
     Parameters
     ----------
@@ -112,10 +113,31 @@ class Depth:
         self._seconds = seconds
         self._short = 0
 
-    def after(self, seconds: float) -> int:
-        """The depth, now that one more evaluation took `seconds`, proposal included."""
-        self._short = self._short + 1 if seconds < self._seconds else 0
-        return self._most if self._short >= SHORT_IN_A_ROW else 1
+    def after(self, durations: Iterable[float], share: int) -> int:
+        """The depth, now that some more evaluations are over.
+
+        Parameters
+        ----------
+        durations : iterable of float
+            Seconds they took, proposals included.
+        share : int
+            Sets that are left for each worker.
+        """
+        for seconds in durations:
+            self._short = self._short + 1 if seconds < self._seconds else 0
+        return self._most if self._short >= SHORT_IN_A_ROW and share >= 2 * self._most else 1
+
+
+def died(
+    job: Job, index: int, proposal: Proposal | None, error: str, began: float, worker: int
+) -> tuple[Proposal, Outcome]:
+    """What is recorded of a set whose worker died; `proposal` is None if it was a drawn one."""
+    if proposal is None:
+        proposal = Proposal(index, job.table.defined(index), job.table.source(index))
+    outcome = Outcome(
+        index, Status.FAILED, error=error, start=began, end=time.time(), worker=worker
+    )
+    return proposal, outcome
 
 
 class ClientLoop:

@@ -25,7 +25,7 @@ from distributed.comm import CommClosedError
 from ..errors import BackendError, PhsError
 from ..experiment import Experiment
 from ..loading import load_experiment
-from ..log import Log, Outcome, Proposal, Status
+from ..log import Log, Proposal
 from . import base, client, remote, shipping
 from .dask_cluster import connect, mismatches
 
@@ -110,6 +110,7 @@ class DaskTransport:
         self._refused: set[str] = set()
         self._losses: Counter[int] = Counter()
         self._started = 0  # slots
+        self._left = len(job.missing)
         self._any_ready = False
         self._alone_since = time.monotonic()
         self._events: queue.SimpleQueue[client.TransportEvent | BaseException] = queue.SimpleQueue()
@@ -297,13 +298,16 @@ class DaskTransport:
             self._events.put(client.Announced(lane, proposal))
             given.proposal, sets = proposal, [proposal]
         given.began = time.time()
-        deliveries = await self._call(slot, remote.evaluate, run, sets)
+        deliveries = await self._call(slot, remote.evaluate, run, sets, SHORT)
         now = time.perf_counter()
         durations = [d.outcome.end - d.outcome.start for d in deliveries]
         idle = max(0.0, now - slot.idle_since - sum(durations) - proposing)
         slot.idle_since = now
-        depth = max(map(slot.depth.after, [d + proposing for d in durations]))
-        for lane, delivery in zip(given.indices, deliveries, strict=True):
+        self._left -= len(deliveries)
+        share = self._left // max(1, len(self._slots))
+        depth = slot.depth.after([d + proposing for d in durations], share)
+        lanes = list(given.indices)
+        for lane, delivery in zip(lanes, deliveries, strict=False):
             self._keep_files(delivery)
             delivery.outcome.proposing = proposing
             delivery.outcome.waiting = idle / len(deliveries)
@@ -311,8 +315,11 @@ class DaskTransport:
             if leaves:
                 slot.lanes.discard(lane)
             self._events.put(client.Completed(lane, delivery.proposal, delivery.outcome, leaves))
+        for lane in lanes[len(deliveries) :]:  # one before them took its time
+            slot.lanes.discard(lane)
+            self._events.put(client.Left(lane))
         while len(slot.lanes) < depth:
-            lane = len(self._lanes)
+            lane = slot.first if slot.first not in slot.lanes else len(self._lanes)
             self._lanes[lane] = slot
             slot.lanes.add(lane)
             self._events.put(client.Joined(lane))
@@ -350,27 +357,14 @@ class DaskTransport:
             self._losses[index] += 1
             if self._losses[index] >= MOST_LOSSES:
                 lanes.discard(lane)
-                self._events.put(self._given_up(slot, lane, index, lost))
+                error = f"the Dask worker died during this evaluation, {MOST_LOSSES} times"
+                what = client.died(self._job, index, lost.proposal, error, lost.began, slot.number)
+                self._events.put(client.Completed(lane, *what, leaves=True))
         for lane in lanes:
             self._events.put(client.Left(lane))
         text = f"the Dask worker at {slot.address} is gone"
         text += "; what it ran is run again" if lost is not None else ""
         self._events.put(client.Remark(text))
-
-    def _given_up(self, slot: _Slot, lane: int, index: int, lost: _Given) -> client.Completed:
-        table = self._job.table
-        proposal = lost.proposal
-        if proposal is None:
-            proposal = Proposal(index, table.defined(index), table.source(index))
-        outcome = Outcome(
-            index,
-            Status.FAILED,
-            error=f"the Dask worker died during this evaluation, {MOST_LOSSES} times",
-            start=lost.began,
-            end=time.time(),
-            worker=slot.number,
-        )
-        return client.Completed(lane, proposal, outcome, leaves=True)
 
     def _scheduler_lost(self) -> None:
         self._events.put(

@@ -25,7 +25,7 @@ from typing import Any
 from ..errors import BackendError, PhsError
 from ..experiment import Experiment
 from ..loading import load_experiment
-from ..log import Log, Outcome, Proposal, Status
+from ..log import Log, Proposal
 from . import base, client, remote, shipping
 
 #: Deaths in a row before its first words after which a worker is given up.
@@ -122,6 +122,7 @@ class ProcessTransport:
         self._shipment = shipping.pack(job.experiment, job.table, job.output)
         self._done: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._slots = [_Slot(number, self._set_up) for number in range(workers)]
+        self._left = len(job.missing)
 
     def start(self, worker: int, index: int, log_length: int) -> None:
         """Submit the proposal of a Bayesian set; drawn ones leave with :meth:`events`."""
@@ -182,7 +183,7 @@ class ProcessTransport:
         self, slot: _Slot, task: _Task, what: Sequence[Proposal | int], proposing: float
     ) -> None:
         slot.tasks.append(task)
-        future = slot.submit(remote.evaluate, self._shipment.run, what)
+        future = slot.submit(remote.evaluate, self._shipment.run, what, SHORT)
         self._when_done(slot, future, partial(self._evaluated, slot, task, proposing))
 
     def _when_done(self, slot: _Slot, future: Future, handle: Callable[[Future], Iterator]) -> None:
@@ -230,14 +231,19 @@ class ProcessTransport:
         durations = [d.outcome.end - d.outcome.start for d in deliveries]
         idle = max(0.0, now - slot.idle_since - sum(durations) - proposing)
         slot.idle_since = now
-        depth = max(map(slot.depth.after, [d + proposing for d in durations]))
-        for worker, delivery in zip(task.indices, deliveries, strict=True):
+        self._left -= len(deliveries)
+        depth = slot.depth.after([d + proposing for d in durations], self._left // self.workers)
+        lanes = list(task.indices)
+        for worker, delivery in zip(lanes, deliveries, strict=False):
             delivery.outcome.proposing = proposing
             delivery.outcome.waiting = idle / len(deliveries)
             leaves = depth == 1 and worker != slot.number
             if leaves:
                 slot.lanes.discard(worker)
             yield client.Completed(worker, delivery.proposal, delivery.outcome, leaves)
+        for worker in lanes[len(deliveries) :]:  # one before them took its time
+            slot.lanes.discard(worker)
+            yield client.Left(worker)
         for lane in range(slot.number, slot.number + depth * self.workers, self.workers):
             if lane not in slot.lanes:
                 slot.lanes.add(lane)
@@ -265,18 +271,12 @@ class ProcessTransport:
                 )
         elif len(first.indices) == 1:
             ((lane, index),) = first.indices.items()
-            outcome = Outcome(
-                index,
-                Status.FAILED,
-                error="the worker process died during this evaluation",
-                start=first.began,
-                end=time.time(),
-                worker=slot.number + 1,
+            error = "the worker process died during this evaluation"
+            what = client.died(
+                self._job, index, first.proposal, error, first.began, slot.number + 1
             )
-            table = self._job.table
-            drawn = Proposal(index, table.defined(index), table.source(index))
             lanes.discard(lane)
-            yield client.Completed(lane, first.proposal or drawn, outcome, leaves=True)
+            yield client.Completed(lane, *what, leaves=True)
         for lane in lanes:
             yield client.Left(lane)
         yield client.Joined(slot.number)

@@ -7,6 +7,7 @@ import signal
 import time
 
 import h5py
+import numpy as np
 import pytest
 
 from phs_mpi.log import Status
@@ -46,6 +47,38 @@ def test_a_worker_that_dies_costs_its_evaluation_only(launch, workers):
     assert (found["status"][14:] == Status.FAILED).all()
     assert b"the worker process died" in found["error"][2]
     assert found["end"][2] >= found["start"][2] > time.time() - 100
+
+
+BATCHES = """
+import os, time
+from phs_mpi import Experiment, Grid
+
+def target(n):
+    descriptor = os.open("calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{n} {os.getpid()}\\n".encode())
+    os.close(descriptor)
+    if n >= 1000:
+        time.sleep(0.5)
+    return n
+
+experiment = Experiment(target, {"n": int}, capture=False)
+experiment.add(n=Grid(list(range(400)) + list(range(1000, 1012))))
+experiment.add(n=Grid(list(range(400, 800))))
+"""
+
+
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_long_sets_after_very_short_ones_are_shared_out(launch, backend):
+    """Very short ones go to a worker by the dozen; long ones do not wait behind each other."""
+    launch.write("experiment.py", BATCHES)
+    done = launch.phs(None, "experiment.py", "--backend", backend, "--workers", "3")
+    assert done.returncode == 0, done.stderr
+    found = rows(launch)
+    assert (found["status"] == Status.DONE).all()
+    calls = [line.split() for line in (launch.folder / "calls").read_text().splitlines()]
+    assert sorted(int(n) for n, _ in calls) == sorted(found["values"]["n"])  # each once
+    long = found[400:412]
+    assert max(np.unique(long["worker"], return_counts=True)[1]) <= 6
 
 
 def test_workers_that_die_before_they_are_ready_end_the_run(launch):

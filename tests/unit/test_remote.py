@@ -53,9 +53,9 @@ def test_a_run_in_a_worker_process(experiment, tmp_path):
     table = experiment.table()
     shipment = shipping.pack(experiment, table, tmp_path / "r.h5")
     with pytest.raises(remote.NotPrepared):
-        remote.evaluate(shipment.run, [0])
+        remote.evaluate(shipment.run, [0], 1.0)
     remote.prepare(shipment, 1)
-    found = remote.evaluate(shipment.run, [0, 3])
+    found = remote.evaluate(shipment.run, [0, 3], 1.0)
     assert [d.outcome.result for d in found] == [table.values["x"][0], table.values["x"][3]]
     log = [LogEntry(EntryKind.COMPLETED, i, result=r) for i, r in ((0, 1.0), (3, 2.0), (4, 0.5))]
     proposal, seconds = remote.propose(shipment.run, 6, 3, remote.encode(log))
@@ -68,6 +68,14 @@ def test_a_run_in_a_worker_process(experiment, tmp_path):
         remote.propose(shipment.run, 6, 3, b"")
 
 
+def test_after_a_long_one_the_others_are_left(experiment, tmp_path):
+    shipment = shipping.pack(experiment, experiment.table(), tmp_path / "r.h5")
+    remote.prepare(shipment, 1)
+    assert len(remote.evaluate(shipment.run, [0, 1, 2], short=10.0)) == 3
+    assert len(remote.evaluate(shipment.run, [0, 1, 2], short=0.0)) == 1
+    remote.leave(shipment.run)
+
+
 def test_runs_that_nobody_closed_are_forgotten(experiment, tmp_path):
     table = experiment.table()
     shipments = [
@@ -76,9 +84,9 @@ def test_runs_that_nobody_closed_are_forgotten(experiment, tmp_path):
     for shipment in shipments:
         remote.prepare(shipment, 1)
     with pytest.raises(remote.NotPrepared):
-        remote.evaluate(shipments[0].run, [0])
+        remote.evaluate(shipments[0].run, [0], 1.0)
     for shipment in shipments[1:]:
-        assert remote.evaluate(shipment.run, [0])
+        assert remote.evaluate(shipment.run, [0], 1.0)
         remote.leave(shipment.run)
 
 
@@ -89,7 +97,7 @@ def test_without_the_clients_disk(experiment, tmp_path):
     assert marker.read_text() == shipment.run
     marker.unlink()
     remote.prepare(shipment, 1)
-    (found,) = remote.evaluate(shipment.run, [0])
+    (found,) = remote.evaluate(shipment.run, [0], 1.0)
     assert found.outcome.error == ""
     assert found.files == {}
     assert not (tmp_path / "here").exists()
@@ -133,7 +141,7 @@ def test_an_experiment_without_a_file_is_pickled(tmp_path):
     shipment = shipping.pack(experiment, experiment.table(), tmp_path / "r.h5")
     assert shipment.table is None
     remote.prepare(shipment, 1)
-    found = remote.evaluate(shipment.run, [1])
+    found = remote.evaluate(shipment.run, [1], 1.0)
     assert found[0].outcome.result == experiment.table().values["x"][1] + 3
     remote.leave(shipment.run)
 
