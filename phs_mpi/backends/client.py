@@ -174,6 +174,7 @@ class ClientLoop:
         self._progress = progress
         self._schedule = job.schedule()
         self._known: dict[tuple[EntryKind, int], LogEntry] = {}
+        self._unwritten: list[LogEntry] = []
         self._interrupted = False
 
     def run(self, grace: float) -> None:
@@ -185,12 +186,16 @@ class ClientLoop:
             Seconds that running evaluations have to finish once the user has asked to stop.
         """
         with interrupts(partial(self._interrupt, grace), grace):
-            for worker in range(self._transport.workers):
-                self._handle(Ready(worker))
-            while not self._schedule.over:
-                for event in self._transport.events():
-                    self._take(event)
-                self._drain_if_asked()
+            try:
+                for worker in range(self._transport.workers):
+                    self._handle(Ready(worker))
+                while not self._schedule.over:
+                    for event in self._transport.events():
+                        self._take(event)
+                    self._drain_if_asked()
+                    self._flush_log()
+            finally:
+                self._flush_log()
 
     def _interrupt(self, grace: float) -> None:
         self._interrupted = True
@@ -228,14 +233,19 @@ class ClientLoop:
         self._progress.completed(index, result)
         self._handle(Finished(event.worker, index, event.leaves))
 
+    def _flush_log(self) -> None:
+        """Write the order of events down, of several at once: no result hangs on it."""
+        entries, self._unwritten = self._unwritten, []
+        if entries:
+            self._write_log([int(e.kind) for e in entries], [e.index for e in entries])
+
     def _handle(self, event: Event) -> None:
         instructions: list[Instruction] = self._schedule.handle(event)
         entries = self._schedule.take_entries()
         for entry in entries:
             known = self._known.pop((entry.kind, entry.index), entry)
             self._log.append(known._replace(worker=entry.worker))
-        if entries:
-            self._write_log([int(e.kind) for e in entries], [e.index for e in entries])
+        self._unwritten += entries
         for instruction in instructions:
             if isinstance(instruction, Start):
                 self._transport.start(*instruction)
