@@ -69,6 +69,9 @@ def test_a_comparison_goes_on_where_it_stopped(launch):
     done = launch(None, *arguments, "--seeds", "2")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (launch.folder / "search.jsonl").open()]
+    versions, *lines = lines
+    assert versions["setting"] == "versions"
+    assert np.__version__ == versions["numpy"]
     assert len(lines) == len({(r["method"], r["seed"]) for r in lines}) == 6
     by_method = {m: [r["regret"] for r in lines if r["method"] == m] for m in ("phs_mpi", "random")}
     assert max(by_method["phs_mpi"]) < min(by_method["random"])

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes an environment in which scripts/bench/search_peers.py finds the other tools: they are no
+# Makes an environment in which scripts/bench/search_methods.py finds the other tools: they are no
 # dependencies of phs_mpi and must not change its environment.
 #
 #   PEERS=.venv-peers   the environment

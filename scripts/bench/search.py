@@ -8,8 +8,8 @@
 Cost is the processor time of one tell + ask, the mean over successive cycles with the refits that
 fall into them, on the six-dimensional Hartmann function. Quality is the regret after a number of
 evaluations; in the parallel settings evaluations last a log-normal simulated time. Every finished
-search is a line of --file, so that a comparison can be stopped, continued and extended; `table`
-prints the medians and mean ranks of what is there. One thread.
+search is a line of --file, so that a comparison can be stopped, continued and extended, and so are
+the versions it was run with; `table` prints medians and mean ranks of what is there. One thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import argparse
 import heapq
 import json
 import os
+import platform
 import time
+from importlib import metadata
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,6 +36,7 @@ from search_problems import PROBLEMS, TUNING, problem
 #: Workers and evaluations of each setting.
 SETTINGS = {"sequential": (1, 60), "parallel-8": (8, 128), "parallel-32": (32, 256)}
 METHODS.update(search_ablation.VARIANTS)
+PEERS = ("optuna", "torch", "gpytorch", "botorch", "scikit-optimize")
 OURS = ("phs_mpi", "sobol", "random")
 
 
@@ -79,6 +82,19 @@ def compare(setting: str, options: argparse.Namespace) -> None:
                 line |= {"regret": found, "cpu_seconds": round(time.process_time() - begun, 2)}
                 with options.file.open("a") as file:
                     file.write(json.dumps(line) + "\n")
+
+
+def note_versions(file: Path) -> None:
+    """Add a line that says with what the following ones are measured, unless it is there."""
+    line: dict[str, str] = {"setting": "versions", "python": platform.python_version()}
+    for name in ("phs-mpi", "numpy", "scipy", "scikit-learn", *PEERS):
+        try:
+            line[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            line[name] = "not installed"
+    if line not in read(file):
+        with file.open("a") as out:
+            out.write(json.dumps(line) + "\n")
 
 
 def read(file: Path) -> list[dict]:
@@ -139,12 +155,17 @@ def main() -> None:
         options.methods = ["phs_mpi", *search_ablation.VARIANTS]
     if unknown := set(options.parts) - set(parts):
         parser.error(f"there is no part {unknown.pop()!r}; choose from {', '.join(parts)}")
+    if options.parts != ["table"]:
+        note_versions(options.file)
     for part in options.parts or parts:
         if part == "cost":
             lines = read(options.file)
             search_cost.measure(options.methods, options.sizes, options.cycles, options.file, lines)
         elif part == "table":
             lines = read(options.file)
+            for line in lines:
+                if line["setting"] == "versions":
+                    print(", ".join(f"{name} {found}" for name, found in list(line.items())[1:]))
             search_cost.table(lines)
             table(lines)
             for setting in SETTINGS:

@@ -1,0 +1,110 @@
+"""The comparison of searches: variants are what they say and leave nothing behind; its tables."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from operator import attrgetter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCH = Path(__file__).resolve().parent.parent / "scripts" / "bench"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+
+
+def current(name: str):
+    module, attribute = name.split(".", 1)
+    return attrgetter(attribute)(importlib.import_module(f"phs_mpi.search.{module}"))
+
+
+def test_a_variant_replaces_what_it_names_while_it_proposes_only(bench, monkeypatch):
+    import search_ablation
+    import search_methods
+    from search_problems import problem
+
+    seen = {}
+
+    def ask(self, pending):
+        seen.update({name: current(name) for name in self.changes})
+        return {}
+
+    monkeypatch.setattr(search_methods.Ours, "ask", ask)
+    space, _ = problem("branin", 0)
+    for variant, changes in search_ablation.CHANGES.items():
+        before = {name: current(name) for name in changes}
+        search_ablation.VARIANTS[variant](space, 0).ask([])
+        for name, value in changes.items():
+            assert seen[name] is value, variant
+            assert current(name) is before[name], variant
+            assert before[name] is not value, variant
+
+
+def test_every_variant_searches_and_most_go_another_way(bench):
+    import search
+
+    found = {
+        variant: search.regret(variant, "branin", 0, evaluations=18, workers=3)
+        for variant in ("phs_mpi", *search.search_ablation.VARIANTS)
+    }
+    assert np.isfinite(list(found.values())).all()
+    assert min(found.values()) >= 0
+    assert len(set(found.values())) > len(found) / 2
+
+
+def test_a_simulated_search_is_the_same_twice(bench):
+    import search
+
+    once, again = (search.regret("phs_mpi", "griewank2", 3, 20, 4) for _ in range(2))
+    assert once == again
+
+
+def test_cost_is_measured_once_and_set_beside_the_quickest_other(bench, tmp_path, capsys):
+    import search
+    import search_cost
+
+    file = tmp_path / "cost.jsonl"
+    search_cost.measure(["phs_mpi", "sobol"], [12], 2, file, [])
+    lines = search.read(file)
+    assert [(r["method"], r["n"], r["pending"]) for r in lines] == [
+        ("phs_mpi", 12, 0),
+        ("phs_mpi", 12, 31),
+    ]
+    search_cost.measure(["phs_mpi"], [12], 2, file, lines)
+    assert len(search.read(file)) == 2
+
+    with file.open("a") as out:
+        for name, cycle in (("skopt", 20.0), ("botorch", 10.0)):
+            line = {"setting": "cost", "method": name, "n": 12, "pending": 0}
+            out.write(json.dumps(line | {"cycle": cycle, "cycles": 1, "refits": 0}) + "\n")
+    lines = search.read(file)
+    capsys.readouterr()
+    search_cost.table(lines)
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| 12 | 0"))
+    ratio = float(row.split("|")[-2])
+    assert ratio == round(10.0 / lines[0]["cycle"])
+    known = {(r["n"], r["pending"], r["method"]): r for r in lines}
+    assert search_cost.expected(known, 24, 0, "skopt") == 40.0
+    assert search_cost.expected(known, 24, 31, "skopt") == 0.0
+
+
+def test_the_ablation_is_paired_by_problem_and_seed(bench, capsys):
+    import search_ablation
+
+    lines = [
+        {"setting": "sequential", "problem": problem, "method": method, "seed": seed}
+        | {"regret": regret, "cpu_seconds": seconds}
+        for method, seconds, regrets in [
+            ("phs_mpi", 1.0, {("a", 0): 1e-2, ("a", 1): 1e-3, ("b", 0): 1e-9}),
+            ("no priors", 3.0, {("a", 0): 1e-1, ("b", 0): 1e-12}),
+        ]
+        for (problem, seed), regret in regrets.items()
+    ]
+    search_ablation.table(lines, "sequential")
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row == "| no priors | × 3.00 | +0.50 ± 0.50 | 2 | +1.00 | +0.00 |"
