@@ -23,8 +23,8 @@ PROMISE_SECONDS = 1.0
 #: Share of the last evaluation's duration that a worker spends on getting its own records
 #: under way before it calls the target again, and the most it may be, in seconds. A target
 #: that holds the GIL would otherwise hold up everybody's log with records that are ready.
-OUTBOX_SHARE = 0.01
-OUTBOX_SECONDS = 5e-3
+OUTBOX_SHARE = 0.02
+OUTBOX_SECONDS = 0.1
 
 
 class WorkerLoop:
