@@ -22,7 +22,7 @@ _WORKER_LINES = 16  # more workers than this are summed up
 
 
 class Counts(NamedTuple):
-    """How many parameter sets are in which state."""
+    """How many evaluations are in which state; without repeats, how many parameter sets."""
 
     total: int
     done: int
@@ -42,11 +42,11 @@ class Counts(NamedTuple):
 
 
 def counts(snapshot: Snapshot) -> Counts:
-    """Count the parameter sets by state; running are those started and not heard of since."""
+    """Count the evaluations by state; running are those started and not heard of since."""
     by_status = np.bincount(snapshot.status, minlength=max(Status) + 1)
-    started = last_kinds(snapshot.log, len(snapshot)) == EntryKind.STARTED
+    started = last_kinds(snapshot.log, len(snapshot.status)) == EntryKind.STARTED
     return Counts(
-        len(snapshot),
+        int(np.count_nonzero(snapshot.finished)) + len(snapshot.outstanding),
         int(by_status[Status.DONE]),
         int(by_status[Status.FAILED]),
         int(by_status[Status.TIMED_OUT]),
@@ -54,9 +54,65 @@ def counts(snapshot: Snapshot) -> Counts:
     )
 
 
+def by_set(snapshot: Snapshot, what: np.ndarray) -> np.ndarray:
+    """Something of each evaluation, of shape (evaluations,), as (sets, most repeats)."""
+    return what.reshape(len(snapshot), snapshot.repeats.most)
+
+
+def set_status(snapshot: Snapshot) -> np.ndarray:
+    """State of each parameter set, shape (sets,); EMPTY until its least repeats have finished.
+
+    DONE if any of its repeats succeeded, else the state of its last one.
+    """
+    status = by_set(snapshot, snapshot.status)
+    finished = status != Status.EMPTY
+    last = status[np.arange(len(status)), status.shape[1] - 1 - finished[:, ::-1].argmax(axis=1)]
+    found = np.where((status == Status.DONE).any(axis=1), np.uint8(Status.DONE), last)
+    return np.where(finished.sum(axis=1) >= snapshot.repeats.least, found, np.uint8(Status.EMPTY))
+
+
 def results(snapshot: Snapshot) -> np.ndarray:
-    """Result of each parameter set, NaN where there is none; shape (sets,)."""
-    return np.where(snapshot.done, snapshot.columns["result"], np.nan)
+    """Result of each parameter set, NaN where there is none; shape (sets,).
+
+    With repeats their mean, once the least number of them has finished.
+    """
+    if snapshot.repeats.most == 1:
+        return np.where(snapshot.done, snapshot.columns["result"], np.nan)
+    done = by_set(snapshot, snapshot.done)
+    found = by_set(snapshot, np.where(snapshot.done, snapshot.columns["result"], 0.0))
+    count = done.sum(axis=1)
+    mean = (found / np.maximum(count, 1)[:, None]).sum(axis=1)
+    return np.where(set_status(snapshot) == Status.DONE, mean, np.nan)
+
+
+def standard_errors(snapshot: Snapshot) -> np.ndarray:
+    """Of each set's result, shape (sets,); NaN with fewer than two successful repeats."""
+    done = by_set(snapshot, snapshot.done)
+    count = done.sum(axis=1)
+    found = by_set(snapshot, snapshot.columns["result"])
+    with np.errstate(invalid="ignore", over="ignore"):
+        off = np.where(done, found - results(snapshot)[:, None], 0.0)
+        error = np.sqrt((off * off).sum(axis=1) / np.maximum(count - 1, 1) / np.maximum(count, 1))
+    return np.where(count > 1, error, np.nan)
+
+
+def metrics(snapshot: Snapshot, number: int) -> dict[str, float]:
+    """Metrics of a parameter set: with repeats the means of those that succeeded."""
+    rows = [i for i in snapshot.repeats.evaluations(number) if snapshot.done[i]]
+    if len(rows) <= 1:
+        return snapshot.metrics(rows[0] if rows else int(snapshot.standing_for[number]))
+    found = [snapshot.metrics(i) for i in rows]
+    return {
+        name: float(np.mean([m[name] for m in found]))
+        for name in found[0]
+        if all(name in m for m in found)
+    }
+
+
+def error(snapshot: Snapshot, number: int) -> str:
+    """Why a parameter set has failed, in a line: the first reason of its repeats."""
+    errors = (snapshot.error(i) for i in snapshot.repeats.evaluations(number))
+    return next((text for text in errors if text), "")
 
 
 def best(snapshot: Snapshot) -> int | None:
@@ -163,9 +219,15 @@ def wall_time(snapshot: Snapshot) -> float:
     return float(ends[-1] - begins[0] - gaps.sum())
 
 
+def sources(snapshot: Snapshot) -> np.ndarray:
+    """Where the values of each set come from, as in `Source`; shape (sets,)."""
+    found = snapshot.columns["source"][snapshot.standing_for]
+    return np.where(found == Source.REPEATED, np.uint8(Source.BAYESIAN), found)
+
+
 def searched(snapshot: Snapshot) -> np.ndarray:
     """Which sets were proposed by the search (Bayesian, or Sobol in its place); (sets,)."""
-    return np.isin(snapshot.columns["source"], (Source.SOBOL, Source.BAYESIAN))
+    return np.isin(sources(snapshot), (Source.SOBOL, Source.BAYESIAN))
 
 
 # -- as text -------------------------------------------------------------------------------
@@ -207,16 +269,27 @@ def best_text(snapshot: Snapshot, *, as_dict: bool = True) -> str:
         return "no result yet"
     values = snapshot.values(index)
     expressions = {name for name, kind in snapshot.types.items() if kind.kind == "expr"}
-    result = float(snapshot.columns["result"][index])
-    metrics = ", ".join(f"{name} {value:.6g}" for name, value in snapshot.metrics(index).items())
+    result = float(results(snapshot)[index])
+    figures = ", ".join(f"{name} {x:.6g}" for name, x in metrics(snapshot, index).items())
     target = target_name(snapshot)
     lines = [
-        f"# best: set {index}, result {result!r}" + (f" ({metrics})" if metrics else ""),
+        f"# best: set {index}, result {result!r}{_plus_minus(snapshot, index)}"
+        + (f" ({figures})" if figures else ""),
         as_python(values, target, expressions),
     ]
     if as_dict and not expressions and target != "dict":
         lines.append(as_python(values))
     return "\n".join(lines)
+
+
+def _plus_minus(snapshot: Snapshot, number: int) -> str:
+    """Standard error and number of repeats of a set's result; empty without repeats."""
+    if snapshot.repeats.most == 1:
+        return ""
+    count = int(by_set(snapshot, snapshot.done)[number].sum())
+    spread = float(standard_errors(snapshot)[number])
+    repeats = f"mean of {count} repeats" if count > 1 else "one repeat"
+    return f" ± {spread:.2g} ({repeats})" if count > 1 else f" ({repeats})"
 
 
 def target_name(snapshot: Snapshot) -> str:
@@ -230,14 +303,13 @@ def status_text(snapshot: Snapshot) -> str:
     count = counts(snapshot)
     percent = 100 * count.finished / count.total if count.total else 100.0
     lines = [
-        f"{snapshot.path}: {count.finished} of {count.total} parameter sets evaluated "
-        f"({percent:.0f} %)",
+        f"{snapshot.path}: {count.finished} of {count.total} {_unit(snapshot)} ({percent:.0f} %)",
         _states(count),
     ]
     index = best(snapshot)
     if index is not None:
-        best_result = float(snapshot.columns["result"][index])
-        lines.append(f"best {best_result:.9g} (set {index})")
+        best_result = float(results(snapshot)[index])
+        lines.append(f"best {best_result:.9g}{_plus_minus(snapshot, index)} (set {index})")
     speed = rate(snapshot)
     if not math.isnan(speed):
         line = f"{speed:.3g} evaluations/s lately"
@@ -255,7 +327,7 @@ def summary(snapshot: Snapshot) -> str:
     failed = np.flatnonzero(snapshot.finished & ~snapshot.done)
     if len(failed):
         first = int(failed[0])
-        lines.append(f"first failure: set {first}: {snapshot.error(first)[:150]}")
+        lines.append(f"first failure: {_name(snapshot, first)}: {snapshot.error(first)[:150]}")
     use = utilisation(snapshot)
     if len(use.worker):
         lines.append(
@@ -263,6 +335,20 @@ def summary(snapshot: Snapshot) -> str:
             f"worker{'s' if len(use.worker) > 1 else ''}, {_shares(use.overall())}"
         )
     return "\n".join(lines)
+
+
+def _unit(snapshot: Snapshot) -> str:
+    if snapshot.repeats.most == 1:
+        return "parameter sets evaluated"
+    sets = int(np.count_nonzero(set_status(snapshot) != Status.EMPTY))
+    return f"evaluations made, {sets} of {len(snapshot)} parameter sets evaluated"
+
+
+def _name(snapshot: Snapshot, index: int) -> str:
+    """What an evaluation is called."""
+    repeats = snapshot.repeats
+    name = f"set {repeats.set_of(index)}"
+    return name if repeats.most == 1 else f"{name}, repeat {repeats.repeat_of(index)}"
 
 
 def _states(count: Counts) -> str:

@@ -21,6 +21,7 @@ from .capture import Capture
 from .errors import DefinitionError
 from .hyperpar import hyperpar, names_restored
 from .log import Outcome, Proposal, Status
+from .repeats import ONCE, Repeats
 
 KEYWORDS = "keywords"
 ONE_ARGUMENT = "one-argument"
@@ -47,16 +48,28 @@ class Context:
     ----------
     index : int
         The parameter set.
+    repeat : int
+        Which of its repeats, from 0; always 0 without repeats.
     seed : int
-        A seed of its own (0 to 2**63 - 1), the same in every run of the experiment.
+        A seed of its own (0 to 2**63 - 1), the same in every run of the experiment, and another
+        one for each repeat.
     worker : int
         Number of the worker (its rank under MPI).
     values : dict of str to object
         The parameter set.
     """
 
-    def __init__(self, index: int, worker: int, values: dict, folder: Path, experiment_seed: int):
+    def __init__(
+        self,
+        index: int,
+        repeat: int,
+        worker: int,
+        values: dict,
+        folder: Path,
+        experiment_seed: int,
+    ):
         self.index = index
+        self.repeat = repeat
         self.worker = worker
         self.values = values
         self._folder = folder
@@ -71,10 +84,18 @@ class Context:
     @property
     def seed(self) -> int:
         entropy = [self._experiment_seed, _PURPOSE_EVALUATION, self.index]
+        if self.repeat:
+            entropy.append(self.repeat)
         return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
 
 _current: ContextVar[Context | None] = ContextVar("current evaluation", default=None)
+
+
+def evaluation_folder(parent: Path, index: int, repeats: Repeats) -> Path:
+    """The folder of an evaluation: ``000012``, or with repeats ``000012.0``, ``000012.1``, …"""
+    name = f"{repeats.set_of(index):06d}"
+    return parent / (name if repeats.most == 1 else f"{name}.{repeats.repeat_of(index)}")
 
 
 def current() -> Context:
@@ -83,7 +104,7 @@ def current() -> Context:
     Returns
     -------
     Context
-        Its ``index``, ``folder``, ``seed``, ``worker`` and ``values``.
+        Its ``index``, ``repeat``, ``folder``, ``seed``, ``worker`` and ``values``.
 
     Raises
     ------
@@ -228,6 +249,8 @@ class Evaluator:
         Whether stdout and stderr go to files in the evaluation's folder.
     output_limit : int
         Bytes that one evaluation may print to either of them; with `capture` only.
+    repeats : Repeats
+        How evaluations are numbered.
     """
 
     def __init__(
@@ -243,7 +266,9 @@ class Evaluator:
         metrics: Sequence[str] = (),
         capture: bool = True,
         output_limit: int = 64 << 20,
+        repeats: Repeats = ONCE,
     ):
+        self._repeats = repeats
         self._target = target
         self._style = target_style(target, names)
         self._expressions = frozenset(expressions)
@@ -258,8 +283,15 @@ class Evaluator:
 
     def __call__(self, proposal: Proposal) -> Outcome:
         """Evaluate one parameter set; returns whatever the target does."""
-        folder = self._folder / f"{proposal.index:06d}"
-        context = Context(proposal.index, self._worker, dict(proposal.values), folder, self._seed)
+        folder = evaluation_folder(self._folder, proposal.index, self._repeats)
+        context = Context(
+            self._repeats.set_of(proposal.index),
+            self._repeats.repeat_of(proposal.index),
+            self._worker,
+            dict(proposal.values),
+            folder,
+            self._seed,
+        )
         outcome = Outcome(proposal.index, Status.FAILED, worker=self._worker, host=self._host)
         if proposal.refused:
             outcome.start = outcome.end = time.time()
@@ -316,6 +348,7 @@ class Evaluator:
                 "hyperpar": code,
                 "worker_save_path": str(context.folder),
                 "index": context.index,
+                "repeat": context.repeat,
                 "seed": context.seed,
             }
             with names_restored(self._namespace(), code):

@@ -11,6 +11,7 @@ from phs_mpi.conversion import refuse, shown
 from phs_mpi.declaration import parameter_types
 from phs_mpi.errors import DefinitionError
 from phs_mpi.evaluation import target_style
+from phs_mpi.repeats import Repeats
 from phs_mpi.strategies import Bayesian, Choice, Explicit, Grid, Random, Strategy
 from phs_mpi.strategies.bayesian import ACQUISITIONS, SURROGATES
 from phs_mpi.strategies.checks import flag, one_of, whole
@@ -53,6 +54,9 @@ class Experiment:
         confidence bound, probability of improvement, Thompson sampling.
     surrogate : {"gp", "random_forest", "extra_trees"}
         What predicts results: a Gaussian process, or a forest of regression trees.
+    repeats : int or (int, int)
+        How often each set is evaluated, each time with a seed of its own; its result is the
+        mean. A pair: the least, and the most that contenders for the best set get.
     name : str, optional
         Default: the name of the file it was loaded from, or of the target.
 
@@ -84,6 +88,7 @@ class Experiment:
         duplicates: bool = False,
         acquisition: str = "logei",
         surrogate: str = "gp",
+        repeats: Any = 1,
         name: str | None = None,
     ):
         self.types = parameter_types(parameters)
@@ -98,6 +103,14 @@ class Experiment:
         self.duplicates = flag("duplicates", duplicates)
         self.acquisition = one_of("acquisition", acquisition, ACQUISITIONS)
         self.surrogate = one_of("surrogate", surrogate, SURROGATES)
+        self.repeats = _repeats(repeats)
+        if self.wait_for_all and self.repeats.least < self.repeats.most:
+            refuse(
+                "with wait_for_all every set needs the same number of repeats: which ones contend "
+                "depends on the order in which they finish",
+                repeats,
+                f"write repeats={self.repeats.least} or repeats={self.repeats.most}",
+            )
         if name is not None and not (isinstance(name, str) and name.strip()):
             refuse(f"name={shown(name)} is not a name", name, "give text, or leave it out")
         self.name = name or _qualified_name(target)
@@ -169,9 +182,10 @@ class Experiment:
                 count,
                 f"ask for {-(-count // combinations) * combinations}, or leave the number out",
             )
-        if len(self) + count > _MOST_SETS:
+        if (len(self) + count) * self.repeats.most > _MOST_SETS:
             refuse(
-                f"{len(self) + count:,} parameter sets are more than the {_MOST_SETS:,} possible",
+                f"{(len(self) + count) * self.repeats.most:,} evaluations are more than the "
+                f"{_MOST_SETS:,} possible",
                 count,
                 "lower the number, or the values of a grid",
             )
@@ -212,7 +226,9 @@ class Experiment:
         if not self.groups:
             refuse("the experiment has no parameter sets", None, "call its add()")
         if self._table is None:
-            self._table = Table.draw(self.types, self.groups, self.seed, self.duplicates)
+            self._table = Table.draw(
+                self.types, self.groups, self.seed, self.duplicates, self.repeats
+            )
         return self._table
 
     def adopt(self, table: Table) -> None:
@@ -233,6 +249,7 @@ class Experiment:
             "metrics": list(self.metrics),
             "duplicates": self.duplicates,
             # Only what is not the default: files from before there was a choice go on.
+            **({"repeats": list(self.repeats)} if self.repeats.most > 1 else {}),
             **{name: value for name, value in methods.items() if value != defaults[name]},
         }
 
@@ -241,6 +258,19 @@ def _strategy(given: Any) -> Strategy:
     if isinstance(given, type) and given in (Bayesian, Choice, Grid, Random):
         given = given()  # parentheses forgotten: binding says what it lacks
     return given if isinstance(given, Strategy) else Explicit(given)
+
+
+def _repeats(given: Any) -> Repeats:
+    remedy = "write repeats=3, or repeats=(1, 5): extra ones only for contenders"
+    if isinstance(given, list | tuple):
+        if len(given) != 2:
+            refuse(f"repeats={shown(given)} is not a pair", given, remedy)
+        least, most = (whole("repeats", number, 1) for number in given)
+        if most < least:
+            refuse(f"repeats={shown(given)}: the most is less than the least", given, remedy)
+        return Repeats(least, most)
+    number = whole("repeats", given, 1)
+    return Repeats(number, number)
 
 
 def _qualified_name(target: Any) -> str:

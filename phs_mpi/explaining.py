@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .analysis import best_so_far
+from .analysis import best_so_far, error, results
 from .errors import PhsError
 from .experiment import Experiment
 from .log import EntryKind, Log, LogEntry, LogReader, Source, Status
@@ -49,28 +49,36 @@ def explain(snapshot: Snapshot, index: int) -> Explanation:
         raise NotExplicable(
             f"there is no set {index}", value=index, remedy=f"give one of 0 to {len(snapshot) - 1}"
         )
-    if not snapshot.finished[index]:
+    place = int(snapshot.standing_for[index])
+    if not snapshot.finished[place]:
         raise NotExplicable(f"set {index} has not been evaluated yet", value=index)
     experiment = _experiment(snapshot)
     table = experiment.table()
-    if not table.bayesian(index):
-        kind = Source(int(snapshot.columns["source"][index])).name.lower()
+    source = Source(int(snapshot.columns["source"][place]))
+    if source == Source.REPEATED:
+        raise NotExplicable(
+            f"set {index} cannot be explained: the evaluation that it was proposed for was lost, "
+            "and its repeats took over the values only",
+            value=index,
+        )
+    if not table.bayesian(place):
+        kind = source.name.lower()
         raise NotExplicable(
             f"set {index} was not proposed: its values are {kind}",
             value=index,
             remedy="give the index of a Bayesian set",
         )
-    length = int(snapshot.columns["log_length"][index])
-    reader = LogReader(Log(_entries(snapshot, table, length)))
+    length = int(snapshot.columns["log_length"][place])
+    reader = LogReader(Log(_entries(snapshot, table, length)), table.repeats)
     reader.advance(length)
     for other in (*reader.completed, *reader.pending):
-        if table.bayesian(other) and other not in reader.rows:
+        if table.groups[table.group_of[other]].bayesian and other not in reader.rows:
             raise NotExplicable(
                 f"set {index} cannot be explained: it rests on values of set {other} that were "
                 "replaced when that was evaluated again",
                 value=index,
             )
-    return TableProposer(experiment, table).explain(index, reader, RUNNERS_UP)
+    return TableProposer(experiment, table).explain(place, reader, RUNNERS_UP)
 
 
 def text(snapshot: Snapshot, index: int) -> tuple[str, bool]:
@@ -96,7 +104,7 @@ def text(snapshot: Snapshot, index: int) -> tuple[str, bool]:
 def differences(snapshot: Snapshot, explanation: Explanation) -> list[str]:
     """Names of what is not as in the file, to the last bit."""
     proposal = explanation.proposal
-    stored = snapshot.values(proposal.index)
+    stored = snapshot.values(snapshot.repeats.set_of(proposal.index))
     found = [name for name, value in proposal.values.items() if not _same(value, stored[name])]
     for name in ("mean", "std", "acquisition"):
         if not _same(getattr(proposal, name), float(snapshot.columns[name][proposal.index])):
@@ -114,7 +122,7 @@ def _same(a: Any, b: Any) -> bool:
 def _experiment(snapshot: Snapshot) -> Experiment:
     """The experiment, but for its target."""
     definition = snapshot.definition
-    options = ("seed", "maximize", "wait_for_all", "acquisition", "surrogate")
+    options = ("seed", "maximize", "wait_for_all", "acquisition", "surrogate", "repeats")
     experiment = Experiment(
         _no_target,
         [(name, kind) for name, kind in snapshot.declared.items()],
@@ -128,7 +136,9 @@ def _experiment(snapshot: Snapshot) -> Experiment:
         }
         experiment.groups.append(Group(start, group["count"], strategies))
         start += group["count"]
-    experiment.adopt(Table(experiment.types, experiment.groups, snapshot.defined))
+    experiment.adopt(
+        Table(experiment.types, experiment.groups, snapshot.defined, experiment.repeats)
+    )
     return experiment
 
 
@@ -166,7 +176,7 @@ def _entries(snapshot: Snapshot, table: Table, length: int) -> list[LogEntry]:
         if kind == EntryKind.COMPLETED and latest and done[i]:
             result = float(results[i])
         if kind != EntryKind.LOST and latest and snapshot.finished[i] and table.bayesian(i):
-            row = table.pack(i, snapshot.values(i))
+            row = table.pack(i, snapshot.values(snapshot.repeats.set_of(i)))
         entries.append(LogEntry(kind, i, result=result, row=row))
     return entries
 
@@ -184,10 +194,11 @@ def _seen(snapshot: Snapshot, explanation: Explanation) -> list[str]:
     log = snapshot.log[: explanation.proposal.log_length]
     completed = list(dict.fromkeys(log["index"][log["kind"] == EntryKind.COMPLETED].tolist()))
     found = np.where(snapshot.done, snapshot.columns["result"], np.nan)[completed]
+    sets = [snapshot.repeats.set_of(i) for i in completed]
     lines = [f"  it had seen  {len(completed)} evaluations, {np.isnan(found).sum()} of them failed"]
     if np.isfinite(found).any():
         best = best_so_far(found, snapshot.maximize)[-1]
-        lines[0] += f"; best {best:.6g} (set {completed[int(np.nanargmin(abs(found - best)))]})"
+        lines[0] += f"; best {best:.6g} (set {sets[int(np.nanargmin(abs(found - best)))]})"
     for label, sets in (
         ("pending", explanation.pending),
         ("guessed", explanation.simultaneous),
@@ -216,13 +227,13 @@ def _predicted(snapshot: Snapshot, explanation: Explanation, index: int) -> str:
     proposal = explanation.proposal
     line = f"  predicted    {proposal.mean:.6g} ± {proposal.std:.2g}"
     line += f", acquisition {proposal.acquisition:.4g}"
-    if snapshot.done[index]:
-        result = float(snapshot.columns["result"][index])
+    result = float(results(snapshot)[index])
+    if not math.isnan(result):
         line += f"; found {result:.6g}"
         if proposal.std > 0:
             line += f" ({(result - proposal.mean) / proposal.std:+.1f} standard deviations)"
     else:
-        line += f"; failed: {snapshot.error(index)}"
+        line += f"; failed: {error(snapshot, index)}"
     return line
 
 

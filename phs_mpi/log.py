@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+from .repeats import ONCE, Repeats, Summary, summarise
+
 
 class Source(IntEnum):
     """Where the values of a parameter set came from."""
@@ -20,6 +22,7 @@ class Source(IntEnum):
     CHOICE = 3
     SOBOL = 4
     BAYESIAN = 5
+    REPEATED = 6  # the values that an earlier repeat of this Bayesian set has chosen
 
 
 class Status(IntEnum):
@@ -39,7 +42,7 @@ class Proposal:
     Attributes
     ----------
     index : int
-        The parameter set.
+        The evaluation they are for: the parameter set, or one of its repeats.
     values : dict of str to object
         Value of each parameter in declared order; text for a parameter of type ``expr``.
     source : Source
@@ -71,7 +74,7 @@ class Outcome:
     Attributes
     ----------
     index : int
-        The parameter set.
+        The evaluation: the parameter set, or one of its repeats.
     status : Status
         DONE, FAILED or TIMED_OUT.
     result : float
@@ -107,7 +110,7 @@ class Outcome:
 
 
 class EntryKind(IntEnum):
-    """What a log entry says about its parameter set."""
+    """What a log entry says about its evaluation."""
 
     STARTED = 1  # its values are fixed and it is being evaluated: pending
     COMPLETED = 2  # its row is on disk, done or failed
@@ -122,7 +125,7 @@ class LogEntry(NamedTuple):
     kind : EntryKind
         What happened.
     index : int
-        The parameter set.
+        The evaluation: the parameter set, or one of its repeats.
     worker : int
         The worker it happened on.
     result : float
@@ -173,10 +176,15 @@ class Log:
 class LogReader:
     """What a growing prefix of a log says: which sets are evaluated, which are pending.
 
+    With repeats, a set is completed when its least number of them has finished, and its result
+    is their mean; further ones change that result. Until then it is pending.
+
     Parameters
     ----------
     log : Log
         The log to follow.
+    repeats : Repeats
+        How evaluations are numbered.
 
     Attributes
     ----------
@@ -184,16 +192,21 @@ class LogReader:
         Length of the prefix read so far.
     completed : dict of int to float
         Result of each completed set (NaN: failed), in log order.
+    summaries : dict of int to Summary
+        Of each completed set; empty without repeats.
     pending : dict of int to None
         Sets started and not completed, in log order.
     rows : dict of int to object
         Packed values of the Bayesian sets in `completed` or `pending`.
     """
 
-    def __init__(self, log: Log):
+    def __init__(self, log: Log, repeats: Repeats = ONCE):
         self._log = log
+        self._repeats = repeats
+        self._begun: dict[int, dict[int, float | None]] = {}  # by set and repeat; None: runs
         self.length = 0
         self.completed: dict[int, float] = {}
+        self.summaries: dict[int, Summary] = {}
         self.pending: dict[int, None] = {}
         self.rows: dict[int, Any] = {}
 
@@ -203,18 +216,48 @@ class LogReader:
             raise ValueError(
                 f"cannot go from log length {self.length} to {length} of {len(self._log)}"
             )
+        take = self._take if self._repeats.most == 1 else self._take_repeat
         for entry in self._log.entries(self.length, length):
-            index = entry.index
-            if entry.row is not None:
-                self.rows[index] = entry.row
-            if entry.kind == EntryKind.STARTED:
-                self.completed.pop(index, None)
-                self.pending[index] = None
-            elif entry.kind == EntryKind.COMPLETED:
-                self.pending.pop(index, None)
-                self.completed[index] = entry.result
-            else:
-                self.pending.pop(index, None)
-                self.completed.pop(index, None)
-                self.rows.pop(index, None)
+            take(entry)
         self.length = length
+
+    def _take(self, entry: LogEntry) -> None:
+        index = entry.index
+        if entry.row is not None:
+            self.rows[index] = entry.row
+        if entry.kind == EntryKind.STARTED:
+            self.completed.pop(index, None)
+            self.pending[index] = None
+        elif entry.kind == EntryKind.COMPLETED:
+            self.pending.pop(index, None)
+            self.completed[index] = entry.result
+        else:
+            self.pending.pop(index, None)
+            self.completed.pop(index, None)
+            self.rows.pop(index, None)
+
+    def _take_repeat(self, entry: LogEntry) -> None:
+        number = self._repeats.set_of(entry.index)
+        repeat = self._repeats.repeat_of(entry.index)
+        begun = self._begun.setdefault(number, {})
+        if entry.row is not None:
+            self.rows[number] = entry.row
+        if entry.kind == EntryKind.LOST:
+            begun.pop(repeat, None)
+        else:
+            begun[repeat] = entry.result if entry.kind == EntryKind.COMPLETED else None
+        finished = {r: result for r, result in begun.items() if result is not None}
+        if len(finished) >= self._repeats.least:
+            found = summarise(finished)
+            self.pending.pop(number, None)
+            self.completed[number] = found.mean
+            self.summaries[number] = found
+            return
+        self.completed.pop(number, None)
+        self.summaries.pop(number, None)
+        # The values of a Bayesian set stay what they are once they have been announced: a repeat
+        # that was lost will be evaluated again, at the same place.
+        if begun or number in self.rows:
+            self.pending[number] = None
+        else:
+            self.pending.pop(number, None)

@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 
 from . import analysis
 from .errors import PhsError
-from .log import Source
+from .log import Source, Status
 from .store import Snapshot
 
 # Okabe and Ito's colours, which people with colour-blindness can tell apart.
@@ -57,8 +57,17 @@ def evolution(snapshot: Snapshot) -> Figure:
     index = np.arange(len(snapshot))
     size = _marker_size(len(snapshot))
     for look in _LOOKS:
-        here = ~np.isnan(found) & np.isin(snapshot.columns["source"], look.sources)
+        here = ~np.isnan(found) & np.isin(analysis.sources(snapshot), look.sources)
         if here.any():
+            if snapshot.repeats.most > 1:
+                axes.errorbar(
+                    index[here],
+                    found[here],
+                    analysis.standard_errors(snapshot)[here],
+                    fmt="none",
+                    ecolor=look.colour,
+                    elinewidth=max(0.5, size / 6),
+                )
             axes.plot(
                 index[here],
                 found[here],
@@ -71,7 +80,8 @@ def evolution(snapshot: Snapshot) -> Figure:
             )
     curve = analysis.best_so_far(found, snapshot.maximize)
     axes.step(index, curve, where="post", color=GREY, linewidth=1.3, label="best so far", zorder=1)
-    failed = np.flatnonzero(snapshot.finished & ~snapshot.done)
+    state = analysis.set_status(snapshot)
+    failed = np.flatnonzero((state != Status.EMPTY) & (state != Status.DONE))
     if len(failed):
         # In units of the axes' height: failures have no result to be drawn at.
         axes.vlines(
@@ -113,7 +123,7 @@ def scatter(snapshot: Snapshot, x: str | None = None, y: str | None = None) -> F
     low, high = np.quantile(shown, [0.0, 0.9] if not snapshot.maximize else [0.1, 1.0])
     drawn = None
     for look in _LOOKS:
-        here = ~np.isnan(found) & np.isin(snapshot.columns["source"], look.sources)
+        here = ~np.isnan(found) & np.isin(analysis.sources(snapshot), look.sources)
         if not here.any():
             continue
         drawn = axes.scatter(
@@ -293,7 +303,7 @@ def _title(snapshot: Snapshot) -> str:
     index = analysis.best(snapshot)
     if index is None:
         return str(name)
-    return f"{name}: best {snapshot.columns['result'][index]:.6g} (set {index})"
+    return f"{name}: best {analysis.results(snapshot)[index]:.6g} (set {index})"
 
 
 def _numeric(snapshot: Snapshot) -> list[str]:

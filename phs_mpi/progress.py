@@ -9,6 +9,8 @@ import time
 import warnings
 from typing import TextIO
 
+from .repeats import ONCE, Repeats, summarise
+
 _LINE_SECONDS = 10.0
 
 
@@ -41,13 +43,25 @@ class Progress:
     Parameters
     ----------
     total : int
-        Parameter sets of the experiment.
+        Evaluations that the experiment needs, as far as is known.
     quiet : bool
         Show nothing (messages of :meth:`say` still appear).
     maximize : bool
         Whether the best result is the highest.
     stream : file, optional
         Default: standard error.
+    repeats : Repeats
+        How evaluations are numbered; the best is the best mean of a set that has had the least
+        number of repeats.
+
+    Attributes
+    ----------
+    extras : int
+        Evaluations that have become necessary since.
+    best, best_index : float, int
+        Result and number of the best set so far; NaN and -1 without any.
+    succeeded : int
+        Evaluations with a result.
     """
 
     def __init__(
@@ -57,13 +71,18 @@ class Progress:
         quiet: bool = False,
         maximize: bool = False,
         stream: TextIO | None = None,
+        repeats: Repeats = ONCE,
     ):
+        self._repeats = repeats
+        self._sets: dict[int, dict[int, float]] = {}
+        self._means: dict[int, float] = {}
+        self.extras = 0
         self._notebook = stream is None and in_notebook()
         if self._notebook:
             stream = sys.stderr  # what is written to its file descriptor shows nowhere
         # The target's output may be redirected while the bar moves: keep a stream of our own.
         self._stream = stream or os.fdopen(os.dup(2), "w", buffering=1)
-        self._total = total
+        self._planned = total
         self._quiet = quiet
         self._sign = -1.0 if maximize else 1.0
         self._bar = None
@@ -77,8 +96,17 @@ class Progress:
 
     @property
     def finished(self) -> int:
-        """Sets evaluated so far, in this run or an earlier one."""
+        """Evaluations so far, in this run or an earlier one."""
         return len(self._results)
+
+    @property
+    def left(self) -> int:
+        """Evaluations still to be made."""
+        return self._total - self.finished
+
+    @property
+    def _total(self) -> int:
+        return self._planned + self.extras
 
     @property
     def rate(self) -> float:
@@ -88,12 +116,12 @@ class Progress:
         return (count - 1) / span if count > 1 and span > 0 else math.nan
 
     def resume(self, index: int, result: float) -> None:
-        """Count a set that an earlier run evaluated."""
+        """Count an evaluation of an earlier run."""
         self._count(index, result)
         self._initial = len(self._results)
 
     def completed(self, index: int, result: float) -> None:
-        """Count a set that this run evaluated, and show it."""
+        """Count an evaluation of this run, and show it."""
         self._count(index, result)
         self._last = time.monotonic()
         self._first = self._first or self._last
@@ -102,6 +130,7 @@ class Progress:
         if self._bar is None and (self._notebook or on_terminal(self._stream)):
             self._bar = self._new_bar()
         if self._bar is not None:
+            self._bar.total = self._total
             self._bar.set_postfix_str(self._state(), refresh=False)
             self._bar.update(len(self._results) - self._bar.n)
             return
@@ -133,11 +162,32 @@ class Progress:
         self._results[index] = result
         if before is not None and not math.isnan(before):
             self.succeeded -= 1
+        if self._repeats.most > 1:
+            self._judge(index, result)
         if math.isnan(result):
             return
         self.succeeded += 1
+        if self._repeats.most > 1:
+            return
         if math.isnan(self.best) or self._sign * result < self._sign * self.best:
             self.best, self.best_index = result, index
+
+    def _judge(self, index: int, result: float) -> None:
+        """Find the best mean anew: another repeat may have made that of the best set worse."""
+        number = self._repeats.set_of(index)
+        found = self._sets.setdefault(number, {})
+        found[self._repeats.repeat_of(index)] = result
+        if len(found) < self._repeats.least:
+            return
+        mean = summarise(found).mean
+        if math.isnan(mean):
+            return
+        self._means[number] = mean
+        if number == self.best_index:
+            self.best_index = min(self._means, key=lambda k: self._sign * self._means[k])
+            self.best = self._means[self.best_index]
+        elif self.best_index < 0 or self._sign * mean < self._sign * self.best:
+            self.best, self.best_index = mean, number
 
     def _state(self) -> str:
         failed = self.finished - self.succeeded

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
+
 from . import analysis
 from .log import Status
 
@@ -27,10 +29,15 @@ class Evaluation:
     status : Status
         EMPTY if it has not been evaluated yet.
     result : float
-        NaN unless `status` is DONE.
+        NaN unless `status` is DONE; with repeats the mean of those that succeeded.
     metrics : dict of str to float
+        With repeats their means.
     error : str
-        One line: why it failed.
+        One line: why it failed; with repeats, why one of them did.
+    standard_error : float
+        Of the result, from its repeats; NaN with fewer than two.
+    repeats : tuple of float
+        Results of the finished evaluations of this set, NaN where one failed.
     """
 
     index: int
@@ -39,6 +46,8 @@ class Evaluation:
     result: float
     metrics: dict[str, float]
     error: str
+    standard_error: float
+    repeats: tuple[float, ...]
 
 
 class Results(Sequence[Evaluation]):
@@ -56,8 +65,7 @@ class Results(Sequence[Evaluation]):
         self.path = path
 
     def __repr__(self) -> str:
-        count = analysis.counts(self.snapshot)
-        return f"<Results of {self.path}: {len(self)} of {count.total} sets evaluated>"
+        return f"<Results of {self.path}: {len(self)} of {len(self.snapshot)} sets evaluated>"
 
     @cached_property
     def snapshot(self) -> Snapshot:
@@ -68,7 +76,16 @@ class Results(Sequence[Evaluation]):
 
     @cached_property
     def _indices(self) -> list[int]:
-        return self.snapshot.finished.nonzero()[0].tolist()
+        return analysis.set_status(self.snapshot).nonzero()[0].tolist()
+
+    @cached_property
+    def _found(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        snapshot = self.snapshot
+        return (
+            analysis.set_status(snapshot),
+            analysis.results(snapshot),
+            analysis.standard_errors(snapshot),
+        )
 
     @property
     def complete(self) -> bool:
@@ -98,12 +115,16 @@ class Results(Sequence[Evaluation]):
 
     def _evaluation(self, index: int) -> Evaluation:
         snapshot = self.snapshot
-        status = Status(int(snapshot.status[index]))
+        status, results, errors = self._found
+        rows = [i for i in snapshot.repeats.evaluations(index) if snapshot.finished[i]]
+        found = np.where(snapshot.done[rows], snapshot.columns["result"][rows], np.nan)
         return Evaluation(
             index,
             snapshot.values(index),
-            status,
-            float(analysis.results(snapshot)[index]),
-            snapshot.metrics(index),
-            snapshot.error(index),
+            Status(int(status[index])),
+            float(results[index]),
+            analysis.metrics(snapshot, index),
+            analysis.error(snapshot, index),
+            float(errors[index]),
+            tuple(found.tolist()),
         )

@@ -22,15 +22,21 @@ Start        evaluate ``index`` on ``worker``; the log has ``log_length`` entrie
 Wait         nothing can start now; a later Start or Stop follows unasked
 Stop         the worker has nothing more to do
 ===========  ============================================================================
+
+An index is that of an evaluation: of a parameter set, or of one of its repeats (see
+:mod:`phs_mpi.repeats`). The repeats of a Bayesian set are held back until one of them has
+announced the values, which from then on are those of the set.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from .log import EntryKind, LogEntry
+from .repeats import ONCE, Contenders, Repeats
 
 
 class Ready(NamedTuple):
@@ -47,11 +53,15 @@ class Proposed(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A worker has committed the row of an evaluation; it is free, or leaves."""
+    """A worker has committed the row of an evaluation; it is free, or leaves.
+
+    The result (NaN: failed) decides whether its set gets another repeat, and nothing else.
+    """
 
     worker: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     leaves: bool = False
+    result: float = math.nan
 
 
 class Lost(NamedTuple):
@@ -65,11 +75,16 @@ class Drain(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Evaluate a parameter set on a worker."""
+    """Evaluate a parameter set on a worker.
+
+    `chosen` says that the values of this Bayesian set stand in the log, within `log_length`:
+    the worker must take those.
+    """
 
     worker: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     log_length: int
+    chosen: bool = False
 
 
 class Wait(NamedTuple):
@@ -100,13 +115,25 @@ class Schedule:
     missing : iterable of int
         Indices still to be evaluated.
     total : int
-        Number of parameter sets of the experiment; those not in `missing` are finished.
+        Number of evaluations that there may be; those not in `missing` are finished, or not
+        wanted so far.
     is_bayesian : callable
         ``is_bayesian(index) -> bool``.
     wait_for_all : bool
         Whether a Bayesian set waits until all lower indices have finished.
     log_length : int
         Length of the log replayed from an earlier run.
+    repeats : Repeats
+        How often each set is evaluated.
+    chosen : iterable of int
+        Bayesian sets whose values are known from an earlier run; with repeats only.
+    contenders : Contenders, optional
+        Chooses sets that get more repeats than the least; knows what earlier runs found.
+
+    Attributes
+    ----------
+    extras : int
+        Repeats that contenders have been given beyond those in `missing`.
 
     Notes
     -----
@@ -122,25 +149,32 @@ class Schedule:
         *,
         wait_for_all: bool = False,
         log_length: int = 0,
+        repeats: Repeats = ONCE,
+        chosen: Iterable[int] = (),
+        contenders: Contenders | None = None,
     ):
         self.total = total
         self.log_length = log_length
         self.draining = False
+        self.extras = 0
         self.running: dict[int, int] = {}  # worker -> index
         self.waiting: list[int] = []  # workers told to Wait, longest first
         self._is_bayesian = is_bayesian
         self._wait_for_all = wait_for_all
         self._announced: set[int] = set()  # running indices whose start is in the log
+        self._repeats = repeats
+        self._contenders = contenders
         self._finished = bytearray(b"\x01") * total
         self._n_finished = total
-        self._drawn: list[int] = []
-        self._bayesian: list[int] = []
-        for index in sorted(missing):
-            self._finished[index] = 0
-            self._n_finished -= 1
-            (self._bayesian if is_bayesian(index) else self._drawn).append(index)
+        self._drawn: list[int] = []  # values known: drawn, or chosen by an earlier repeat
+        self._bayesian: list[int] = []  # values to be proposed
+        self._held: dict[int, list[int]] = {}  # set -> its repeats that wait for its values
+        self._proposer: dict[int, int] = {}  # set -> its evaluation that proposes them
+        self._chosen = set(chosen)
         self._lowest_unfinished = 0
         self._entries: list[LogEntry] = []
+        for index in sorted(missing):
+            self._open(index)
 
     @property
     def complete(self) -> bool:
@@ -189,7 +223,7 @@ class Schedule:
             if self.running.get(event.worker) != event.index or event.index in self._announced:
                 raise InvalidEvent(f"{event} in state {self._describe()}")
             self._announce(event.worker, event.index)
-            return []
+            return self._release(event.index)
         if isinstance(event, Ready):
             if event.worker in self.running or event.worker in self.waiting:
                 raise InvalidEvent(f"{event} in state {self._describe()}")
@@ -201,7 +235,7 @@ class Schedule:
 
     def check(self) -> None:
         """Raise AssertionError unless each index is in exactly one state."""
-        to_do = sorted(self._drawn + self._bayesian)
+        to_do = self._drawn + self._bayesian + [i for held in self._held.values() for i in held]
         running = sorted(self.running.values())
         finished = [i for i in range(self.total) if self._finished[i]]
         if sorted(to_do + running + finished) != list(range(self.total)):
@@ -214,7 +248,7 @@ class Schedule:
     # -- transitions -------------------------------------------------------------------
 
     def _finish(self, event: Finished) -> None:
-        worker, index, _ = event
+        worker, index = event.worker, event.index
         if self.running.get(worker) != index:
             raise InvalidEvent(f"{event} in state {self._describe()}")
         del self.running[worker]
@@ -222,6 +256,38 @@ class Schedule:
         self._finished[index] = 1
         self._n_finished += 1
         self._order(EntryKind.COMPLETED, index, worker)
+        if self._contenders is not None:
+            self._contenders.add(index, event.result)
+            for extra in self._contenders.extras():
+                self._open(extra)
+                self.extras += 1
+
+    def _open(self, index: int) -> None:
+        """Count an evaluation as one to be done."""
+        self._finished[index] = 0
+        self._n_finished -= 1
+        self._lowest_unfinished = min(self._lowest_unfinished, index)
+        self._put_back(index)
+
+    def _put_back(self, index: int) -> None:
+        number = self._repeats.set_of(index)
+        if not self._is_bayesian(index) or number in self._chosen:
+            heapq.heappush(self._drawn, index)
+        elif self._repeats.most == 1 or self._proposer.setdefault(number, index) == index:
+            heapq.heappush(self._bayesian, index)
+        else:
+            self._held.setdefault(number, []).append(index)
+
+    def _release(self, index: int) -> list[Instruction]:
+        """The values of a Bayesian set have been announced: its repeats may start."""
+        if self._repeats.most == 1:
+            return []
+        number = self._repeats.set_of(index)
+        self._chosen.add(number)
+        self._proposer.pop(number, None)
+        for other in self._held.pop(number, ()):
+            heapq.heappush(self._drawn, other)
+        return self._wake()
 
     def _lose(self, worker: int) -> list[Instruction]:
         if worker in self.waiting:
@@ -231,21 +297,22 @@ class Schedule:
             if index in self._announced:
                 self._announced.discard(index)
                 self._order(EntryKind.LOST, index, worker)
-            heapq.heappush(self._bayesian if self._is_bayesian(index) else self._drawn, index)
+            self._put_back(index)
         return self._wake()
 
     def _next_for(self, worker: int) -> list[Instruction]:
         if self.draining or self.complete:
             return [Stop(worker)]
-        index = self._pop()
+        index = self._startable()
         if index is None:
             self.waiting.append(worker)
             return [Wait(worker)]
+        heapq.heappop(self._drawn if self._drawn and self._drawn[0] == index else self._bayesian)
         self.running[worker] = index
         if not self._is_bayesian(index):
             # Its values stand in everybody's table: no worker needs to announce them.
             self._announce(worker, index)
-        return [Start(worker, index, self.log_length)]
+        return [Start(worker, index, self.log_length, self._repeats.set_of(index) in self._chosen)]
 
     def _wake(self) -> list[Instruction]:
         instructions: list[Instruction] = []
@@ -258,7 +325,8 @@ class Schedule:
             instructions += step
         return instructions
 
-    def _pop(self) -> int | None:
+    def _startable(self) -> int | None:
+        """The evaluation that starts next; None if none can now."""
         bayesian = self._bayesian[0] if self._bayesian else None
         if bayesian is not None and self._wait_for_all:
             while self._lowest_unfinished < self.total and self._finished[self._lowest_unfinished]:
@@ -266,10 +334,8 @@ class Schedule:
             if self._lowest_unfinished < bayesian:
                 bayesian = None
         if self._drawn and (bayesian is None or self._drawn[0] < bayesian):
-            return heapq.heappop(self._drawn)
-        if bayesian is None:
-            return None
-        return heapq.heappop(self._bayesian)
+            return self._drawn[0]
+        return bayesian
 
     def _announce(self, worker: int, index: int) -> None:
         self._announced.add(index)

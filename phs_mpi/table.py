@@ -13,6 +13,7 @@ import numpy as np
 from phs_mpi.drawing import GroupDrawer
 from phs_mpi.log import Source
 from phs_mpi.parameters import TEXT, ParameterType
+from phs_mpi.repeats import ONCE, Repeats
 from phs_mpi.strategies import Bayesian, Choice, Explicit, Grid, Random, Strategy
 
 # The most random strategy of a set names its source.
@@ -83,12 +84,24 @@ class Table:
         Zero or empty where a Bayesian search proposes the value.
     group_of : ndarray of shape (N,), int32
         Number of each set's group.
+    repeats : Repeats
+        How often each set is evaluated.
+
+    Notes
+    -----
+    Methods take the index of an evaluation. Unless there are repeats, that is the number of the
+    parameter set.
     """
 
     def __init__(
-        self, types: Mapping[str, ParameterType], groups: Sequence[Group], values: np.ndarray
+        self,
+        types: Mapping[str, ParameterType],
+        groups: Sequence[Group],
+        values: np.ndarray,
+        repeats: Repeats = ONCE,
     ):
         self.types = dict(types)
+        self.repeats = repeats
         self.groups = list(groups)
         self.values = values
         self.dtype = values.dtype
@@ -102,6 +115,7 @@ class Table:
         groups: Sequence[Group],
         seed: int,
         duplicates: bool = False,
+        repeats: Repeats = ONCE,
     ) -> Table:
         """Draw the table.
 
@@ -113,6 +127,8 @@ class Table:
         seed : int
         duplicates : bool
             Whether drawn sets may equal earlier ones.
+        repeats : Repeats
+            How often each set is evaluated.
 
         Raises
         ------
@@ -126,30 +142,35 @@ class Table:
         for number, group in enumerate(groups):
             rows = values[group.start : group.start + group.count]
             GroupDrawer(number, group.strategies, dtype, seed, seen).fill(rows)
-        return cls(types, groups, values)
+        return cls(types, groups, values, repeats)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __reduce__(self) -> tuple:
-        return Table, (self.types, self.groups, self.values)
+        return Table, (self.types, self.groups, self.values, self.repeats)
+
+    @property
+    def evaluations(self) -> int:
+        """Number of evaluations that there may be, repeats included."""
+        return len(self) * self.repeats.most
 
     def group(self, index: int) -> Group:
-        """The group of set `index`."""
-        return self.groups[self.group_of[index]]
+        """The group of an evaluation's set."""
+        return self.groups[self.group_of[index // self.repeats.most]]
 
     def source(self, index: int) -> Source:
-        """Where the values of set `index` come from."""
+        """Where the values of an evaluation's set come from."""
         return self.group(index).source
 
     def bayesian(self, index: int) -> tuple[str, ...]:
-        """Names of the parameters of set `index` that the search proposes."""
+        """Names of the parameters that the search proposes."""
         return self.group(index).bayesian
 
     def defined(self, index: int) -> dict[str, Any]:
-        """Values of set `index` that do not wait for a search, in declared order."""
+        """Values that do not wait for a search, in declared order."""
         proposed = self.bayesian(index)
-        row = self.values[index]
+        row = self.values[index // self.repeats.most]
         return {
             name: kind.from_column(row[name])
             for name, kind in self.types.items()
@@ -162,7 +183,7 @@ class Table:
         Parameters
         ----------
         index : int
-            The parameter set.
+            The evaluation.
         values : mapping of str to object
             Values of at least its Bayesian parameters; the others come from the table.
 
@@ -175,7 +196,7 @@ class Table:
         DefinitionError
             If a value is none of the parameter's type.
         """
-        row = np.array(self.values[index], dtype=self.dtype)
+        row = np.array(self.values[index // self.repeats.most], dtype=self.dtype)
         for name in self.bayesian(index):
             kind = self.types[name]
             cell = kind.to_column(kind.convert(values[name]))
@@ -202,8 +223,8 @@ class Table:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*meta, *self.types])
         for index in range(len(self)):
-            group = self.group(index)
-            values = self.defined(index)
+            group = self.groups[self.group_of[index]]
+            values = self.defined(index * self.repeats.most)
             cells = [_text(values[n]) if n in values else "" for n in self.types]
             writer.writerow([index, group.source.name.lower(), " ".join(group.bayesian), *cells])
 
@@ -231,11 +252,15 @@ class Table:
         )
         if most < count:
             text += f"({count} sets, {count - most} of them not shown)\n"
+        least, extra = self.repeats
+        if extra > 1:
+            text += f"(each evaluated {least} times" if least > 1 else "(each evaluated once"
+            text += f", contenders up to {extra} times)\n" if extra > least else ")\n"
         return text
 
     def _line(self, index: int) -> list[str]:
-        values = self.defined(index)
-        group = self.group(index)
+        values = self.defined(index * self.repeats.most)
+        group = self.groups[self.group_of[index]]
         cells = [
             _text(values[name]) if name in values else group.strategies[name].summary()
             for name in self.types

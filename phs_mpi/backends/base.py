@@ -18,11 +18,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import BackendError
 from ..evaluation import Evaluator
 from ..experiment import Experiment
 from ..log import EntryKind, LogEntry
 from ..progress import Progress
+from ..repeats import Contenders
 from ..schedule import Schedule
 from ..store import Lock, Resume, prepare
 from ..table import Table
@@ -169,7 +172,7 @@ class Job:
     output : Path
         The results file.
     missing : list of int
-        Sets that this run has to evaluate.
+        Evaluations that this run has to make, as far as is known when it starts.
     replay : list of LogEntry
         The log of earlier runs.
     notes : list of str
@@ -186,14 +189,27 @@ class Job:
 
     def schedule(self) -> Schedule:
         """The schedule at the start of this run."""
-        bayesian = [bool(group.bayesian) for group in self.table.groups]
-        group_of = self.table.group_of
+        table, repeats = self.table, self.table.repeats
+        bayesian = [bool(group.bayesian) for group in table.groups]
+        group_of, most = table.group_of, repeats.most
+        results = {e.index: e.result for e in self.replay if e.kind == EntryKind.COMPLETED}
+        for index in self.missing:
+            results.pop(index, None)
+        contenders = None
+        if repeats.least < most:
+            contenders = Contenders(len(table), repeats, self.experiment.maximize)
+            for index, result in results.items():
+                contenders.add(index, result)
+            contenders.open(self.missing)
         return Schedule(
             self.missing,
-            len(self.table),
-            lambda index: bayesian[group_of[index]],
+            table.evaluations,
+            lambda index: bayesian[group_of[index // most]],
             wait_for_all=self.experiment.wait_for_all,
             log_length=len(self.replay),
+            repeats=repeats,
+            chosen={repeats.set_of(index) for index in results} if most > 1 else (),
+            contenders=contenders,
         )
 
     def close(self) -> None:
@@ -224,7 +240,8 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
     table = experiment.table()
     output = options.output or default_output(experiment)
     if not options.store:
-        return Job(experiment, table, output, list(range(len(table))), [], [], None)
+        missing = np.flatnonzero(table.repeats.required(len(table))).tolist()
+        return Job(experiment, table, output, missing, [], [], None)
     lock = Lock(output)
     lock.acquire()
     try:
@@ -257,16 +274,24 @@ def make_worker(
         metrics=experiment.metrics,
         capture=experiment.capture,
         output_limit=experiment.output_limit,
+        repeats=table.repeats,
     )
     return Worker(experiment, table, evaluator)
 
 
 def make_progress(job: Job, options: Options) -> Progress:
     """The progress display of a run, brought up to what earlier runs have done."""
-    progress = Progress(len(job.table), quiet=options.quiet, maximize=job.experiment.maximize)
-    for entry in job.replay:
-        if entry.kind == EntryKind.COMPLETED:
-            progress.resume(entry.index, entry.result)
+    missing = set(job.missing)
+    found = {e.index: e.result for e in job.replay if e.kind == EntryKind.COMPLETED}
+    found = {index: result for index, result in found.items() if index not in missing}
+    progress = Progress(
+        len(found) + len(missing),
+        quiet=options.quiet,
+        maximize=job.experiment.maximize,
+        repeats=job.table.repeats,
+    )
+    for index, result in found.items():
+        progress.resume(index, result)
     return progress
 
 
@@ -320,7 +345,12 @@ def announce(job: Job, progress: Progress, remarks: Sequence[str] = ()) -> None:
     if not job.missing:
         progress.say(f"nothing is left to do: all {len(job.table)} parameter sets are evaluated")
     elif job.replay:
-        progress.say(f"going on with {job.output}: {len(job.missing)} parameter sets are left")
+        progress.say(f"going on with {job.output}: {left(job, len(job.missing))}")
+
+
+def left(job: Job, count: int) -> str:
+    """How much is left to do, in words."""
+    return f"{count} {'parameter sets' if job.table.repeats.most == 1 else 'evaluations'} are left"
 
 
 def conclude(job: Job, options: Options, progress: Progress) -> int:
@@ -339,9 +369,8 @@ def conclude(job: Job, options: Options, progress: Progress) -> int:
         print(summary(snapshot), flush=True)
         speed = f" ({progress.rate:.4g} evaluations/s)" if progress.rate > 1 else ""
         progress.say(f"results are in {job.output}{speed}")
-    if progress.finished < len(job.table):
-        left = len(job.table) - progress.finished
-        progress.say(f"{left} parameter sets are left; to go on: {resume_command(options)}")
+    if progress.left:
+        progress.say(f"{left(job, progress.left)}; to go on: {resume_command(options)}")
         return INTERRUPTED
     return ALL_FAILED if progress.succeeded == 0 else FINISHED
 

@@ -230,8 +230,9 @@ class ClientLoop:
         self._known[EntryKind.COMPLETED, index] = LogEntry(
             EntryKind.COMPLETED, index, result=result
         )
+        self._handle(Finished(event.worker, index, event.leaves, result))
+        self._progress.extras = self._schedule.extras
         self._progress.completed(index, result)
-        self._handle(Finished(event.worker, index, event.leaves))
 
     def _flush_log(self) -> None:
         """Write the order of events down, of several at once: no result hangs on it."""
@@ -248,7 +249,7 @@ class ClientLoop:
         self._unwritten += entries
         for instruction in instructions:
             if isinstance(instruction, Start):
-                self._transport.start(*instruction)
+                self._transport.start(instruction.worker, instruction.index, instruction.log_length)
 
 
 def run_client(

@@ -23,6 +23,7 @@ from distributed import KilledWorker
 from distributed.comm import CommClosedError
 
 from ..errors import BackendError, PhsError
+from ..evaluation import evaluation_folder
 from ..experiment import Experiment
 from ..loading import load_experiment
 from ..log import Log, Proposal
@@ -325,7 +326,8 @@ class DaskTransport:
             self._events.put(client.Joined(lane))
 
     def _keep_files(self, delivery: remote.Delivery) -> None:
-        folder = base.evaluations_folder(self._job.output) / f"{delivery.proposal.index:06d}"
+        parent = base.evaluations_folder(self._job.output)
+        folder = evaluation_folder(parent, delivery.proposal.index, self._job.table.repeats)
         for name, raw in delivery.files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -333,7 +335,7 @@ class DaskTransport:
         if delivery.left_behind:
             self._events.put(
                 client.Remark(
-                    f"set {delivery.proposal.index}: its files are too large to be sent and "
+                    f"evaluation {folder.name}: its files are too large to be sent and "
                     f"stay in {delivery.left_behind}"
                 )
             )

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..evaluation import evaluation_folder
 from ..log import EntryKind, Log, LogEntry, Outcome, Proposal
 from ..table import Table
 from ..worker import Worker
@@ -121,7 +122,8 @@ def _deliver(state: _Run, what: Proposal | int) -> Delivery:
         outcome = state.worker.evaluate(proposal)
     delivery = Delivery(proposal, outcome)
     if not state.place.shared:
-        _collect(delivery, base.evaluations_folder(state.place.output))
+        parent = base.evaluations_folder(state.place.output)
+        _collect(delivery, evaluation_folder(parent, proposal.index, state.table.repeats))
     return delivery
 
 
@@ -188,8 +190,7 @@ def _working_in(folder: str) -> Iterator[None]:
         os.chdir(before)
 
 
-def _collect(delivery: Delivery, parent: Path) -> None:
-    folder = parent / f"{delivery.proposal.index:06d}"
+def _collect(delivery: Delivery, folder: Path) -> None:
     if not folder.is_dir():
         return
     room = MOST_BYTES

@@ -100,6 +100,7 @@ class ForestModel(Surrogate):
         results: np.ndarray,
         pending: np.ndarray,
         rng: np.random.Generator | None = None,
+        repeats: np.ndarray | None = None,
     ) -> None:
         assert rng is not None
         self.known = np.vstack([X, pending])

@@ -6,6 +6,7 @@
 | D, G         | encoded columns, dimensions (columns that share lengthscale) |         |
 | X, Z         | points, points divided by the lengthscales                   | (n, D)  |
 | y            | standardised results                                         | (n,)    |
+| v            | variances of the results that are known beside the noise     | (n,)    |
 | K = L Lᵀ     | covariance of y, noise included                              | (n, n)  |
 | J = L⁻¹      | lower triangular, kept explicitly                            | (n, n)  |
 | a = K⁻¹ y    | weights of the posterior mean                                | (n,)    |
@@ -115,7 +116,11 @@ def cholesky(K: np.ndarray) -> np.ndarray:
 
 
 def log_marginal_likelihood(
-    X: np.ndarray, y: np.ndarray, group: np.ndarray, theta: np.ndarray
+    X: np.ndarray,
+    y: np.ndarray,
+    group: np.ndarray,
+    theta: np.ndarray,
+    v: np.ndarray | float = 0.0,
 ) -> tuple[float, np.ndarray]:
     """Log marginal likelihood and its gradient.
 
@@ -127,6 +132,8 @@ def log_marginal_likelihood(
         Dimension of each column.
     theta : ndarray of shape (G + 2,)
         Logarithms of the lengthscales, the scale and the noise variance.
+    v : ndarray of shape (n,) or 0
+        Known variances of `y`, to which the noise variance is added.
 
     Returns
     -------
@@ -143,7 +150,7 @@ def log_marginal_likelihood(
     Z = X * np.exp(-theta[:-2])[group]
     K, slope = matern52(squared_distances(Z, Z))
     K *= scale
-    K.flat[:: n + 1] = scale + noise
+    K.flat[:: n + 1] = scale + noise + v
     L = cholesky(K)
     inverse, _ = dpotri(L, lower=1)
     # LAPACK fills the lower triangle only; the upper one still holds the zeros of L.
@@ -155,10 +162,11 @@ def log_marginal_likelihood(
 
     M = np.outer(a, a)
     M -= inverse
-    trace = float(np.sum(np.diag(M)))
+    diagonal = np.diag(M)
+    trace = float(np.sum(diagonal))
     gradient = np.empty(len(theta))
     # dK/d(log scale) is K without its noise.
-    gradient[-2] = 0.5 * (float(np.vdot(M, K)) - noise * trace)
+    gradient[-2] = 0.5 * (float(np.vdot(M, K)) - noise * trace - float(np.sum(v * diagonal)))
     gradient[-1] = 0.5 * noise * trace
     # dK_ij/d(log l_c) = scale g_ij (z_ic - z_jc)², summed by products over i and j.
     M *= slope
@@ -197,7 +205,9 @@ class Prior:
         return -0.5 * float(u @ u), -u / self.deviation
 
 
-def fit(X: np.ndarray, y: np.ndarray, group: np.ndarray) -> Hyperparameters:
+def fit(
+    X: np.ndarray, y: np.ndarray, group: np.ndarray, v: np.ndarray | float = 0.0
+) -> Hyperparameters:
     """Most probable hyperparameters, climbing from those most probable a priori.
 
     Returns
@@ -209,7 +219,7 @@ def fit(X: np.ndarray, y: np.ndarray, group: np.ndarray) -> Hyperparameters:
     prior = Prior.of(G)
 
     def objective(theta):
-        value, gradient = log_marginal_likelihood(X, y, group, theta)
+        value, gradient = log_marginal_likelihood(X, y, group, theta, v)
         density, slope = prior.log_density(theta)
         return -(value + density), -(gradient + slope)
 
@@ -230,6 +240,8 @@ class GaussianProcess:
     X : ndarray of shape (n, D)
     capacity : int, optional
         Number of evaluations to keep room for.
+    v : ndarray of shape (n,) or 0
+        Known variances of the results, to which the noise variance is added.
     """
 
     def __init__(
@@ -238,6 +250,7 @@ class GaussianProcess:
         group: np.ndarray,
         X: np.ndarray,
         capacity: int = 0,
+        v: np.ndarray | float = 0.0,
     ):
         self.hyperparameters = hyperparameters
         self.inverse_lengthscales = 1.0 / hyperparameters.lengthscales[group]
@@ -245,10 +258,12 @@ class GaussianProcess:
         size = max(capacity, n)
         self._Z = np.empty((size, X.shape[1]))
         self._J = np.zeros((size, size))
+        self._variances = np.full(size, hyperparameters.noise)
+        self._variances[:n] += v
         self._Z[:n] = X * self.inverse_lengthscales
         K, _ = matern52(squared_distances(self.Z, self.Z))
         K *= hyperparameters.scale
-        K.flat[:: n + 1] = hyperparameters.scale + hyperparameters.noise
+        K.flat[:: n + 1] = hyperparameters.scale + self.variances
         if n:
             J, _ = dtrtri(cholesky(K), lower=1)
             self._J[:n, :n] = J
@@ -264,7 +279,12 @@ class GaussianProcess:
         """Inverse of the Cholesky factor, of shape (n, n)."""
         return self._J[: self.n, : self.n]
 
-    def append(self, X: np.ndarray) -> None:
+    @property
+    def variances(self) -> np.ndarray:
+        """Of all noise in each result, of shape (n,)."""
+        return self._variances[: self.n]
+
+    def append(self, X: np.ndarray, v: np.ndarray | float = 0.0) -> None:
         """Add points, all in one block; `weights` must be set anew afterwards.
 
         With L₂₁ = K₂₁ J₁₁ᵀ and L₂₂ the factor of K₂₂ - L₂₁ L₂₁ᵀ, the new rows of J are
@@ -279,7 +299,8 @@ class GaussianProcess:
         K21 *= h.scale
         K22, _ = matern52(squared_distances(Z, Z))
         K22 *= h.scale
-        K22.flat[:: q + 1] = h.scale + h.noise
+        self._variances[n : n + q] = h.noise + v
+        K22.flat[:: q + 1] = h.scale + self._variances[n : n + q]
         L21 = K21 @ self.J.T
         K22 -= L21 @ L21.T
         J22, _ = dtrtri(cholesky(K22), lower=1)
@@ -352,8 +373,10 @@ class GaussianProcess:
         return np.sqrt(np.maximum(variance, 1e-12 * scale))
 
     def _grow(self, size: int) -> None:
-        Z, J = self._Z, self._J
+        Z, J, variances = self._Z, self._J, self._variances
         size = max(size, 2 * len(Z))
+        self._variances = np.zeros(size)
+        self._variances[: self.n] = variances[: self.n]
         self._Z = np.empty((size, Z.shape[1]))
         self._J = np.zeros((size, size))
         self._Z[: self.n] = Z[: self.n]

@@ -97,6 +97,20 @@ class Explanation:
     runners_up: list[Suggestion]
 
 
+@dataclass
+class _Known:
+    """What is evaluated: values, results, and with repeats their numbers and variances."""
+
+    rows: list[dict[str, Any]]
+    results: np.ndarray
+    repeats: np.ndarray | None
+
+
+def _spread(completed: list[int], reader: LogReader) -> np.ndarray:
+    found = [reader.summaries[i] for i in completed]
+    return np.array([(s.succeeded, s.variance) for s in found], dtype=float).reshape(-1, 2)
+
+
 class TableProposer:
     """Proposals for the Bayesian sets of one table.
 
@@ -115,7 +129,7 @@ class TableProposer:
         self._rows: dict[int, tuple[Any, dict[str, Any]]] = {}
 
     def propose(self, index: int, reader: LogReader) -> Proposal:
-        """The proposal for one Bayesian set, from what `reader` has read of the log.
+        """The proposal for the set of one evaluation, from what `reader` has read of the log.
 
         With ``wait_for_all`` only outcomes of lower indices count, in the order of their
         indices: that is the same wherever and in whatever order they were evaluated.
@@ -123,26 +137,30 @@ class TableProposer:
         Where nothing is left that has not been evaluated or is not pending, the proposal
         says so in ``refused``.
         """
+        number = self._table.repeats.set_of(index)
         if self._experiment.wait_for_all:
-            completed = sorted(i for i in reader.completed if i < index)
+            completed = sorted(i for i in reader.completed if i < number)
             pending: list[int] = []
         else:
             completed = list(reader.completed)
-            pending = [i for i in reader.pending if i != index]
-        evaluated = [self._row(i, reader) for i in completed]
-        results = np.array([reader.completed[i] for i in completed], dtype=float)
+            pending = [i for i in reader.pending if i != number]
+        known = _Known(
+            [self._row(i, reader) for i in completed],
+            np.array([reader.completed[i] for i in completed], dtype=float),
+            _spread(completed, reader) if self._table.repeats.most > 1 else None,
+        )
         rows = [self._row(i, reader) for i in pending]
         given = self._table.defined(index)
         refused = ""
         try:
-            for other in self._silent(index, reader):
+            for other in self._silent(number, reader):
                 # What that worker is proposing at this moment, if it sees what we see.
-                guess = self._suggest(other, evaluated, results, rows)
-                rows.append(self._table.defined(other) | guess.values)
-            suggestion = self._suggest(index, evaluated, results, rows)
+                guess = self._suggest(other, known, rows)
+                rows.append(self._defined(other) | guess.values)
+            suggestion = self._suggest(number, known, rows)
         except SpaceExhausted as error:
             refused = f"not evaluated: {error}"
-            suggestion = Suggestion((evaluated + rows)[-1], Source.SOBOL)
+            suggestion = Suggestion((known.rows + rows)[-1], Source.SOBOL)
         values = {
             name: self._value(name, suggestion.values[name]) if name not in given else given[name]
             for name in self._experiment.names
@@ -161,37 +179,43 @@ class TableProposer:
     def explain(self, index: int, reader: LogReader, count: int) -> Explanation:
         """The proposal for one set, and what speaks for it; `count` runners-up at most."""
         proposal = self.propose(index, reader)
-        engine = self._engine(int(self._table.group_of[index]))
+        number = self._table.repeats.set_of(index)
+        engine = self._engine(int(self._table.group_of[number]))
         return Explanation(
             proposal,
-            [i for i in reader.pending if i != index] if not self._experiment.wait_for_all else [],
-            self._silent(index, reader),
+            [i for i in reader.pending if i != number] if not self._experiment.wait_for_all else [],
+            self._silent(number, reader),
             engine.lengthscales,
             engine.runners_up(proposal.values, count),
         )
 
-    def _suggest(
-        self, index: int, evaluated: list[dict], results: np.ndarray, pending: list[dict]
-    ) -> Suggestion:
-        return self._engine(int(self._table.group_of[index])).propose(
-            index=index,
-            evaluated=evaluated,
-            results=results,
+    def _defined(self, number: int) -> dict[str, Any]:
+        return self._table.defined(number * self._table.repeats.most)
+
+    def _suggest(self, number: int, known: _Known, pending: list[dict]) -> Suggestion:
+        return self._engine(int(self._table.group_of[number])).propose(
+            index=number,
+            evaluated=known.rows,
+            results=known.results,
+            repeats=known.repeats,
             pending=pending,
-            given=self._table.defined(index),
+            given=self._defined(number),
         )
 
-    def _silent(self, index: int, reader: LogReader) -> list[int]:
+    def _silent(self, number: int, reader: LogReader) -> list[int]:
         """Bayesian sets that were handed out before this one and are not in the log yet.
 
         Sets are handed out in ascending order, and a drawn set enters the log when it is
-        handed out: what is missing below `index` is being proposed by another worker.
+        handed out: what is missing below `number` is being proposed by another worker.
         """
         if self._experiment.wait_for_all:
             return []
         silent: list[int] = []
-        for i in range(index - 1, -1, -1):
-            if len(silent) == SIMULTANEOUS or not self._table.bayesian(i):
+        for i in range(number - 1, -1, -1):
+            if (
+                len(silent) == SIMULTANEOUS
+                or not self._table.groups[self._table.group_of[i]].bayesian
+            ):
                 break
             if i not in reader.completed and i not in reader.pending:
                 silent.append(i)
@@ -211,14 +235,14 @@ class TableProposer:
             )
         return self._engines[group]
 
-    def _row(self, index: int, reader: LogReader) -> dict[str, Any]:
+    def _row(self, number: int, reader: LogReader) -> dict[str, Any]:
         """Values of one set in the log; a set evaluated again may have new ones."""
-        packed = reader.rows.get(index)
-        known = self._rows.get(index)
+        packed = reader.rows.get(number)
+        known = self._rows.get(number)
         if known is not None and known[0] is packed:
             return known[1]
-        values = self._table.defined(index) if packed is None else self._table.unpack(packed)
-        self._rows[index] = packed, values
+        values = self._defined(number) if packed is None else self._table.unpack(packed)
+        self._rows[number] = packed, values
         return values
 
     def _value(self, name: str, value: Any) -> Any:

@@ -12,6 +12,7 @@ from phs_mpi.encoding import Space
 from phs_mpi.search.acquisition import POINTWISE, Feasibility, SmoothAcquisition
 from phs_mpi.search.gaussian_process import GaussianProcess, Hyperparameters, fit
 from phs_mpi.search.maximiser import maximise
+from phs_mpi.search.noise import pooled_variance, variances_of_means
 from phs_mpi.search.outputs import Standardisation
 from phs_mpi.search.surrogate import Surrogate, held
 from phs_mpi.search.thompson import SamplePath
@@ -20,6 +21,10 @@ from phs_mpi.search.thompson import SamplePath
 #: 700 evaluations of Ackley-10, Rosenbrock-4 and Levy-8 (3 seeds each) the mean log10 regret was
 #: -0.8, -1.2, -1.6, -1.7 with 100, 250, 500, 1000 held: no more is worth its cost.
 HELD, FITTED = 500, 300
+#: Known variance of a standardised result, at most: more says no more.
+LARGEST = 1e3
+#: A result that is no mean of repeats: evaluated once, variance unknown.
+ONCE = np.array([1.0, np.nan])
 #: Times that lengthscales are halved, at most, where the proposal would be known already.
 HALVINGS = 8
 
@@ -67,6 +72,8 @@ class Model(Surrogate):
     def __init__(self, space: Space, maximize: bool, method: str = "logei"):
         super().__init__(space, maximize, method)
         self._results = np.empty(0)
+        self._repeats = np.empty((0, 2))
+        self._pooled = 0.0
         self._base = 0
         self._rows = np.empty(0, dtype=int)
 
@@ -76,22 +83,29 @@ class Model(Surrogate):
         results: np.ndarray,
         pending: np.ndarray,
         rng: np.random.Generator | None = None,
+        repeats: np.ndarray | None = None,
     ) -> None:
         self.known = np.vstack([X, pending])
         good = np.isfinite(results)
         failed = X[~good]
         X, results = X[good], results[good]
         n = len(results)
+        repeats = np.tile(ONCE, (n, 1)) if repeats is None else repeats[good]
         known = len(self._results)
         base = last_fit(n)
-        if base != self._base or n < known or not np.array_equal(results[:known], self._results):
-            self._refit(X[:base], results[:base])
+        if (
+            base != self._base
+            or n < known
+            or not np.array_equal(results[:known], self._results)
+            or not np.array_equal(repeats[:known], self._repeats, equal_nan=True)
+        ):
+            self._refit(X[:base], results[:base], repeats[:base])
             known = self._base = base
         self.gp.truncate(len(self._rows) + known - base)
         # One by one, as if they had come so: a new process must do the same sums.
         for k in range(known, n):
-            self.gp.append(X[k : k + 1])
-        self._results = results
+            self.gp.append(X[k : k + 1], self._variances(results[k : k + 1], repeats[k : k + 1]))
+        self._results, self._repeats = results, repeats
         rows = np.concatenate([self._rows, np.arange(base, n)])
         self.X = X[rows]
         self.standardisation = Standardisation.of(results[rows], self.maximize)
@@ -105,20 +119,38 @@ class Model(Surrogate):
         self._feasibility = self.feasibility(failed)
         self.acquisition = self._acquisition(self.gp, self._feasibility)
 
-    def _refit(self, X: np.ndarray, results: np.ndarray) -> None:
+    def _refit(self, X: np.ndarray, results: np.ndarray, repeats: np.ndarray) -> None:
         signed = -results if self.maximize else results
         few = held(signed, FITTED)
-        y = Standardisation.of(results[few], self.maximize).forward(results[few])
-        hyperparameters = fit(X[few], y, self.space.group)
-        self._rows = held(signed, HELD)
+        # Until the next refit what is known of the noise stays, in the units of this one.
+        self._pooled = pooled_variance(repeats)
+        self._units = Standardisation.of(results[few], self.maximize)
+        y = self._units.forward(results[few])
+        v = self._variances(results[few], repeats[few])
+        hyperparameters = fit(X[few], y, self.space.group, v)
+        self._rows = rows = held(signed, HELD)
         room = max(1, len(signed) // 8) + 64
         self.gp = GaussianProcess(
-            hyperparameters, self.space.group, X[self._rows], len(self._rows) + room
+            hyperparameters,
+            self.space.group,
+            X[rows],
+            len(rows) + room,
+            self._variances(results[rows], repeats[rows]),
         )
+
+    def _variances(self, results: np.ndarray, repeats: np.ndarray) -> np.ndarray | float:
+        """Known variances of the standardised results; 0 where nothing was repeated."""
+        if self._pooled == 0.0:
+            return 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            deviation = np.sqrt(variances_of_means(repeats, self._pooled))
+            v = np.square(deviation * self._units.slope(results))
+        return np.where(v < LARGEST, v, LARGEST)
 
     def _means(self, gp: GaussianProcess) -> np.ndarray:
         # The posterior mean at an evaluated point is y - noise K⁻¹ y.
-        return self._y - gp.hyperparameters.noise * gp.weights[: len(self._y)]
+        n = len(self._y)
+        return self._y - gp.variances[:n] * gp.weights[:n]
 
     def _acquisition(
         self, gp: GaussianProcess, feasibility: Feasibility | None
@@ -162,7 +194,9 @@ class Model(Surrogate):
                 break
             h = self.gp.hyperparameters
             unsure = Hyperparameters(h.lengthscales / 2**k, h.scale, h.noise)
-            gp = GaussianProcess(unsure, self.space.group, np.vstack([self.X, self._pending]))
+            v = self.gp.variances - h.noise
+            points = np.vstack([self.X, self._pending])
+            gp = GaussianProcess(unsure, self.space.group, points, v=v)
             gp.condition(self._y)
             found = maximise(
                 self._acquisition(gp, self._feasibility),

@@ -66,6 +66,15 @@ class Standardisation:
         z = np.where(z < -GOOD, -GOOD - np.log1p(np.maximum(-GOOD - z, 0.0)), z)
         return (z - self.mean) / self.deviation
 
+    def slope(self, results: np.ndarray) -> np.ndarray:
+        """How much a standardised output changes with its result, at results of any shape."""
+        if self.spread == 0:
+            return np.zeros(np.shape(results))
+        with np.errstate(over="ignore"):
+            z = (self.sign * np.asarray(results) / 4 - self.centre / 4) / (self.spread / 4)
+        beyond = np.maximum(z - BAD, 0.0) + np.maximum(-GOOD - z, 0.0)
+        return 1.0 / (1.0 + beyond) / self.spread / self.deviation
+
     def backward(self, outputs: np.ndarray) -> np.ndarray:
         """Results that have these standardised outputs; within the range of floats."""
         z = np.asarray(outputs) * self.deviation + self.mean

@@ -75,6 +75,7 @@ def propose(
     results: np.ndarray,
     pending: Sequence[Mapping[str, Any]] = (),
     given: Mapping[str, Any] | None = None,
+    repeats: np.ndarray | None = None,
     maximize: bool = False,
     acquisition: str = "logei",
     surrogate: str = "gp",
@@ -96,6 +97,9 @@ def propose(
         Sets that are being evaluated.
     given : mapping, optional
         Values of the dimensions that are not free.
+    repeats : ndarray of shape (n, 2), optional
+        Number of successful evaluations that each result is the mean of, and their unbiased
+        variance, NaN where there was only one.
     maximize : bool
         Whether high results are good.
     acquisition : {"logei", "ei", "ucb", "pi", "ts"}
@@ -119,7 +123,12 @@ def propose(
         space, seed=seed, maximize=maximize, acquisition=acquisition, surrogate=surrogate
     )
     return engine.propose(
-        index=index, evaluated=evaluated, results=results, pending=pending, given=given
+        index=index,
+        evaluated=evaluated,
+        results=results,
+        pending=pending,
+        given=given,
+        repeats=repeats,
     )
 
 
@@ -174,6 +183,7 @@ class Engine:
         results: np.ndarray,
         pending: Sequence[Mapping[str, Any]] = (),
         given: Mapping[str, Any] | None = None,
+        repeats: np.ndarray | None = None,
     ) -> Suggestion:
         """See `propose`."""
         space = self.space
@@ -199,7 +209,7 @@ class Engine:
             if self._model is None:
                 self._model = self._new_model()
             model = self._model
-            model.update(self._X, results, X_pending, self._generator(DRAWS, index))
+            model.update(self._X, results, X_pending, self._generator(DRAWS, index), repeats)
             if space.size is not None and space.size <= ENUMERABLE:
                 points, values = model.rank(space.enumerate(np.arange(space.size), base))
                 useful = (k for k, x in enumerate(points) if x not in seen)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from phs_mpi.encoding import Dimension, Space
+from phs_mpi.repeats import Summary, summarise
 from phs_mpi.search.proposal import Engine, Suggestion
 
 
@@ -66,7 +67,7 @@ class Proposer:
         self._asked = 0
         self._open: list[dict[str, Any]] = []
         self._rows: list[dict[str, Any]] = []
-        self._results: list[float] = []
+        self._results: list[Summary] = []
 
     def ask(
         self,
@@ -93,7 +94,8 @@ class Proposer:
         suggestion = self._engine.propose(
             index=self._asked,
             evaluated=self._rows,
-            results=np.array(self._results),
+            results=np.array([found.mean for found in self._results]),
+            repeats=np.array([(s.succeeded, s.variance) for s in self._results]).reshape(-1, 2),
             pending=self._open if pending is None else pending,
             given=given,
         )
@@ -101,28 +103,31 @@ class Proposer:
         self._open.append({**(given or {}), **suggestion.values})
         return suggestion
 
-    def tell(self, values: Mapping[str, Any], result: float | None) -> None:
+    def tell(self, values: Mapping[str, Any], result: float | Sequence[float] | None) -> None:
         """Add an evaluation, of a point asked for or any other.
 
         Parameters
         ----------
         values : mapping
             Of all dimensions.
-        result : float or None
-            None or NaN if the evaluation failed.
+        result : float, None or sequence of float
+            None or NaN if the evaluation failed. Several results of the same point count as
+            their mean, known with its standard error.
         """
         row = {d.name: values[d.name] for d in self.space.dimensions}
         if row in self._open:
             self._open.remove(row)
         self._rows.append(row)
-        self._results.append(math.nan if result is None else float(result))
+        repeats = list(result) if isinstance(result, Sequence | np.ndarray) else [result]
+        found = {r: math.nan if x is None else float(x) for r, x in enumerate(repeats)}
+        self._results.append(summarise(found))
 
     @property
     def best(self) -> tuple[dict[str, Any], float] | None:
         """Values and result of the best evaluation; None if none has succeeded."""
-        results = np.array(self._results)
+        results = np.array([found.mean for found in self._results])
         if not np.isfinite(results).any():
             return None
         results[~np.isfinite(results)] = -math.inf if self.maximize else math.inf
         place = int(np.argmax(results) if self.maximize else np.argmin(results))
-        return dict(self._rows[place]), self._results[place]
+        return dict(self._rows[place]), self._results[place].mean

@@ -72,6 +72,7 @@ class Surrogate(ABC):
         results: np.ndarray,
         pending: np.ndarray,
         rng: np.random.Generator | None = None,
+        repeats: np.ndarray | None = None,
     ) -> None:
         """Take in all results so far (NaN: failed) and the pending points.
 
@@ -82,6 +83,8 @@ class Surrogate(ABC):
         pending : ndarray of shape (q, D)
         rng : numpy.random.Generator, optional
             What is drawn; needed by those surrogates and acquisition functions that draw.
+        repeats : ndarray of shape (n, 2), optional
+            Number of successful evaluations that each result is the mean of, and their variance.
         """
 
     @abstractmethod

@@ -65,7 +65,7 @@ class SamplePath:
         self.W = rng.standard_normal((D, FEATURES)) * np.sqrt(5.0 / rng.chisquare(5.0, FEATURES))
         self.b = rng.uniform(0.0, 2.0 * math.pi, FEATURES)
         self.w = rng.standard_normal(FEATURES) * math.sqrt(2.0 * h.scale / FEATURES)
-        noise = math.sqrt(h.noise) * rng.standard_normal(n)
+        noise = np.sqrt(gp.variances[:n]) * rng.standard_normal(n)
         # Leading rows of the inverse of a triangular matrix are the inverse of its leading rows.
         J = gp.J[:n, :n]
         self.a = (J @ (y - np.cos(self.Z @ self.W + self.b) @ self.w - noise)) @ J

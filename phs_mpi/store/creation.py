@@ -27,7 +27,8 @@ _ATTRIBUTE_BYTES = 8000  # HDF5 keeps all attributes of an object within 64 kB
 _DESCRIPTIONS = {
     "parameter_sets": "One row a parameter set: its group in /definition, and its values as "
     "defined; values that the search proposes are zero here, see /evaluations.",
-    "evaluations": "One row a parameter set: values used, result, timings. It counts if its "
+    "evaluations": "One row a parameter set, or with repeats as many as a set may have, one after "
+    "the other: values used, result, timings. It counts if its "
     "status is DONE, FAILED or TIMED_OUT, and its checksum is the CRC-32 of all other bytes of "
     "the row. start and end are seconds since 1970-01-01 UTC; proposing, waiting are seconds.",
     "errors": "End of the traceback of a failed evaluation; other rows are empty.",
@@ -88,13 +89,13 @@ def fill(
     """
     for name, value in attributes(definition, provenance).items():
         file.attrs[name] = value
-    sets = len(table)
+    sets, evaluations = len(table), table.evaluations
     metrics = definition.get("metrics") or ()
     rows = {
         "parameter_sets": (sets, schema.parameter_set_dtype(table.dtype)),
-        "evaluations": (sets, schema.evaluation_dtype(table.dtype, metrics)),
-        "errors": (sets, schema.TRACEBACK_DTYPE),
-        "log": (log_length + schema.log_capacity(sets), schema.LOG_DTYPE),
+        "evaluations": (evaluations, schema.evaluation_dtype(table.dtype, metrics)),
+        "errors": (evaluations, schema.TRACEBACK_DTYPE),
+        "log": (log_length + schema.log_capacity(evaluations), schema.LOG_DTYPE),
     }
     for name, (length, dtype) in rows.items():
         _reserve_rows(file, name, length, dtype)
@@ -201,10 +202,11 @@ def check_folder(path: Path, size: int) -> None:
 
 def required_bytes(table: Any, definition: Mapping[str, Any]) -> int:
     """Size of the finished file, tracebacks aside; an empty one takes much less."""
-    sets = len(table)
     row = schema.evaluation_dtype(table.dtype, definition.get("metrics") or ()).itemsize
-    row += schema.parameter_set_dtype(table.dtype).itemsize
-    return _METADATA_BYTES + sets * row + schema.log_capacity(sets) * schema.LOG_DTYPE.itemsize
+    size = len(table) * schema.parameter_set_dtype(table.dtype).itemsize
+    size += table.evaluations * row
+    size += schema.log_capacity(table.evaluations) * schema.LOG_DTYPE.itemsize
+    return _METADATA_BYTES + size
 
 
 def attributes(definition: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,7 +215,7 @@ def attributes(definition: Mapping[str, Any], provenance: Mapping[str, Any]) -> 
 
     h5py = hdf5.load()
     found = {
-        "format_version": schema.FORMAT_VERSION,
+        "format_version": schema.FORMAT_VERSION if "repeats" in definition else 1,
         "phs_mpi": __version__,
         "python": sys.version.split()[0],
         "hdf5": h5py.version.hdf5_version,

@@ -75,6 +75,14 @@ def _typed(dtype: np.dtype, enums: Mapping[str, type[IntEnum]]) -> np.dtype:
     return dtype
 
 
+def same_type(a: np.dtype, b: np.dtype) -> bool:
+    """Whether two row types are equal, names of enumerated values included."""
+    if a != b:
+        return False
+    check = load().check_enum_dtype
+    return all(check(a[name]) == check(b[name]) for name in ENUMS if name in (a.names or ()))
+
+
 def enum_dtype(enum: type[IntEnum]) -> np.dtype:
     """HDF5 enumeration of one byte."""
     return load().enum_dtype({member.name: int(member) for member in enum}, basetype="u1")

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import StoreError
 from ..log import EntryKind, LogEntry
+from ..repeats import outstanding
 from . import creation, hdf5, schema
 from .snapshot import Snapshot, check_readable, read
 
@@ -28,7 +29,7 @@ class Resume:
     created : bool
         Whether the file is new.
     missing : list of int
-        Sets without an outcome, in order of the index.
+        Evaluations to be made, as far as that is known, in order of their numbers.
     replay : list of LogEntry
         The log of earlier runs, as it now stands in the file.
     notes : list of str
@@ -84,7 +85,7 @@ def prepare(
         check_readable(path)
     if not path.exists():
         creation.create(path, table, definition, source, provenance)
-        return Resume(True, list(range(len(table))))
+        return Resume(True, np.flatnonzero(table.repeats.required(len(table))).tolist())
     creation.check_folder(path, 0)
     snapshot = read(path, verify=True)
     _refuse_other(snapshot, table, definition)
@@ -100,11 +101,13 @@ def prepare(
     retried = int(np.count_nonzero(snapshot.finished & ~kept))
     if retried:
         notes.append(f"{retried} failed evaluations are run again")
-    finished = np.zeros(len(table), bool)
-    finished[: len(snapshot)] = kept
+    finished = np.zeros(table.evaluations, bool)
+    finished[: len(kept)] = kept
     additions = schema.mend_log(snapshot.log, finished)
     log = np.concatenate([snapshot.log, additions])
-    missing = np.flatnonzero(~finished)
+    found = np.full(table.evaluations, np.nan)
+    found[: len(kept)] = np.where(snapshot.done, snapshot.columns["result"], np.nan)
+    missing = outstanding(table.repeats, finished, found, snapshot.maximize)
     if len(table) > len(snapshot):
         notes.append(f"extended from {len(snapshot)} to {len(table)} parameter sets")
     if _must_be_rebuilt(snapshot, table, definition, len(log), len(missing)):
@@ -152,7 +155,7 @@ def _must_be_rebuilt(
     wanted = schema.evaluation_dtype(table.dtype, definition.get("metrics") or ())
     return (
         len(table) > len(snapshot)
-        or snapshot.row_dtype != hdf5.typed(wanted)
+        or not hdf5.same_type(snapshot.row_dtype, hdf5.typed(wanted))
         or schema.log_is_full(snapshot.log_capacity, log_length, missing)
         or not snapshot.in_place
     )
@@ -204,11 +207,11 @@ def _rebuild(
         for name, value in snapshot.attributes.items():
             file.attrs[name] = value  # how it began
         creation.write_rows(file["log"], 0, log)
-        for start in range(0, len(snapshot), _CHUNK):
+        for start in range(0, len(kept), _CHUNK):
             indices = start + np.flatnonzero(kept[start : start + _CHUNK])
             if not len(indices):
                 continue
-            chunk = np.zeros(min(_CHUNK, len(snapshot) - start), file["evaluations"].dtype)
+            chunk = np.zeros(min(_CHUNK, len(kept) - start), file["evaluations"].dtype)
             # By position: the same fields, though text may have become wider.
             chunk[indices - start] = snapshot.rows(indices).astype(chunk.dtype)
             _renew_checksums(chunk, indices - start)
@@ -234,13 +237,13 @@ def _entries(
 ) -> list[LogEntry]:
     """The log as a run replays it; values only of Bayesian sets, the table has the others."""
     stored = np.flatnonzero(finished)
-    result = np.full(len(table), np.nan)
+    result = np.full(table.evaluations, np.nan)
     result[stored] = snapshot.columns["result"][stored]
-    worker = np.zeros(len(table), int)
+    worker = np.zeros(table.evaluations, int)
     worker[stored] = snapshot.columns["worker"][stored]
-    searched = np.array([bool(table.bayesian(group.start)) for group in table.groups])
-    wanted = stored[searched[table.group_of[stored]]]
-    values = snapshot.cells(wanted).astype(table.dtype)
+    searched = np.array([bool(group.bayesian) for group in table.groups])
+    wanted = stored[searched[table.group_of[stored // table.repeats.most]]]
+    values = snapshot.rows(wanted)["values"].astype(table.dtype)
     row = dict(zip(wanted.tolist(), values, strict=True))
     kinds = [EntryKind(k) for k in log["kind"].tolist()]
     return [

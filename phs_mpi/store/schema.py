@@ -5,8 +5,9 @@ Pure: no HDF5 here. What a reader of the file needs to know about it:
 ==================  ================================================================
 ``/parameter_sets``  one row a parameter set: its group, and its values as defined
                      (Bayesian cells are zero until they are evaluated)
-``/evaluations``     one row a parameter set: values used, outcome, timings; the
-                     status is the last byte of the row
+``/evaluations``     one row an evaluation: values used, outcome, timings; the status
+                     is the last byte of the row. Without repeats that is a row a set,
+                     else ``most`` rows a set, one after the other (see /definition)
 ``/errors``          tail of the traceback of a failed evaluation
 ``/log``             order in which evaluations started and completed
 ``/definition``      the experiment as JSON
@@ -30,7 +31,8 @@ import numpy as np
 
 from ..log import EntryKind, Source, Status
 
-FORMAT_VERSION = 1
+#: Files with repeats have format 2, others 1.
+FORMAT_VERSION = 2
 
 ERROR_WIDTH = 200
 HOST_WIDTH = 64
@@ -170,47 +172,47 @@ def metrics_text(metrics: Mapping[str, float], width: int = MORE_METRICS_WIDTH) 
 # -- the log ---------------------------------------------------------------------------
 
 
-def log_capacity(sets: int) -> int:
+def log_capacity(evaluations: int) -> int:
     """Entries that the log of a new file has room for."""
-    return 4 * sets + 1024
+    return 4 * evaluations + 1024
 
 
 def log_is_full(capacity: int, length: int, missing: int) -> bool:
-    """Whether a log should be enlarged before `missing` sets are evaluated."""
+    """Whether a log should be enlarged before `missing` evaluations are made."""
     return capacity - length < 2 * missing + 64
 
 
-def log_length(log: np.ndarray, sets: int) -> int:
+def log_length(log: np.ndarray, evaluations: int) -> int:
     """Number of leading entries of ``/log`` that make sense.
 
     Parameters
     ----------
     log : ndarray of LOG_DTYPE, shape (capacity,)
         The whole dataset, unused rows zero.
-    sets : int
-        Number of parameter sets.
+    evaluations : int
+        Number of rows of ``/evaluations``.
     """
     kinds, indices = log["kind"], log["index"]
     sound = (kinds >= EntryKind.STARTED) & (kinds <= EntryKind.LOST)
-    sound &= (indices >= 0) & (indices < sets)
+    sound &= (indices >= 0) & (indices < evaluations)
     return len(log) if sound.all() else int(np.argmin(sound))
 
 
-def last_kinds(log: np.ndarray, sets: int) -> np.ndarray:
-    """What the log says last about each parameter set; 0 where it says nothing.
+def last_kinds(log: np.ndarray, evaluations: int) -> np.ndarray:
+    """What the log says last about each evaluation; 0 where it says nothing.
 
     Parameters
     ----------
     log : ndarray of LOG_DTYPE, shape (length,)
         Entries in order.
-    sets : int
-        Number of parameter sets.
+    evaluations : int
+        Number of rows of ``/evaluations``.
 
     Returns
     -------
-    ndarray of uint8, shape (sets,)
+    ndarray of uint8, shape (evaluations,)
     """
-    last = np.zeros(sets, np.uint8)
+    last = np.zeros(evaluations, np.uint8)
     last[log["index"]] = log["kind"]  # where an index is repeated, numpy keeps the last
     return last
 
@@ -218,14 +220,14 @@ def last_kinds(log: np.ndarray, sets: int) -> np.ndarray:
 def mend_log(log: np.ndarray, finished: np.ndarray) -> np.ndarray:
     """Entries to append so that the log agrees with the rows.
 
-    A set whose row is finished ends as COMPLETED, any other that the log knows as LOST: its
+    An evaluation whose row is finished ends as COMPLETED, any other that the log knows as LOST: its
     worker died before it wrote the row, or the row is void.
 
     Parameters
     ----------
     log : ndarray of LOG_DTYPE, shape (length,)
         Entries in order.
-    finished : ndarray of bool, shape (sets,)
+    finished : ndarray of bool, shape (evaluations,)
         Which rows are finished and undamaged.
 
     Returns

@@ -16,8 +16,9 @@ import numpy as np
 
 from ..declaration import parameter_types
 from ..errors import StoreError
-from ..log import EntryKind, Status
+from ..log import EntryKind, Source, Status
 from ..parameters import ParameterType
+from ..repeats import Repeats, outstanding
 from . import hdf5, schema
 from .raw import RawRows, open_descriptor
 
@@ -55,13 +56,13 @@ class Snapshot:
         ``Experiment.describe()``.
     source : str
         Text of experiment.py.
-    status : ndarray of uint8, shape (sets,)
+    status : ndarray of uint8, shape (evaluations,)
         EMPTY, DONE, FAILED or TIMED_OUT; EMPTY also for a damaged row.
     torn : ndarray of int
         Indices of rows whose checksum is wrong.
     log : ndarray of LOG_DTYPE, shape (length,)
         Order in which evaluations started and completed.
-    columns : dict of str to ndarray, shape (sets,)
+    columns : dict of str to ndarray, shape (evaluations,)
         The fields named in `COLUMNS`; only rows that are not EMPTY mean anything.
     taken : float
         When, in seconds since 1970-01-01 UTC.
@@ -89,22 +90,44 @@ class Snapshot:
     _keeper: _Keeper = field(repr=False)
 
     def __len__(self) -> int:
-        return len(self.status)
+        """Number of parameter sets."""
+        return len(self.status) // self.repeats.most
+
+    @cached_property
+    def repeats(self) -> Repeats:
+        """How often each set is evaluated, and so how evaluations are numbered."""
+        return Repeats(*self.definition.get("repeats", (1, 1)))
 
     @property
     def finished(self) -> np.ndarray:
-        """Which sets are evaluated, successfully or not; bool, shape (sets,)."""
+        """Which evaluations are over, successfully or not; bool, shape (evaluations,)."""
         return self.status != Status.EMPTY
 
     @property
     def done(self) -> np.ndarray:
-        """Which sets have a result; bool, shape (sets,)."""
+        """Which evaluations have a result; bool, shape (evaluations,)."""
         return self.status == Status.DONE
+
+    @cached_property
+    def outstanding(self) -> np.ndarray:
+        """Evaluations that are still to be made, as far as that is known; shape (n,)."""
+        found = np.where(self.done, self.columns["result"], np.nan)
+        return outstanding(self.repeats, self.finished, found, self.maximize)
 
     @property
     def complete(self) -> bool:
-        """Whether every set is evaluated."""
-        return bool(self.finished.all())
+        """Whether nothing is left to be evaluated."""
+        return not len(self.outstanding)
+
+    @cached_property
+    def standing_for(self) -> np.ndarray:
+        """For each set the evaluation that has its values and their origin; shape (sets,).
+
+        The first finished one, if possible one that has not taken its values from another.
+        """
+        original = self.columns["source"] != Source.REPEATED
+        merit = (2 * self.finished + (self.finished & original)).reshape(len(self), -1)
+        return np.arange(len(self)) * self.repeats.most + np.argmax(merit, axis=1)
 
     @cached_property
     def _sets(self) -> np.ndarray:
@@ -131,13 +154,14 @@ class Snapshot:
         return self._sets["group"]
 
     def cells(self, indices: np.ndarray | None = None) -> np.ndarray:
-        """Values used where a set is evaluated, as defined elsewhere; structured, shape (n,)."""
+        """Values of sets: used where one is evaluated, else as defined; structured, shape (n,)."""
         if indices is None:
             indices = np.arange(len(self))
         indices = np.asarray(indices, int)
         cells = self._sets["values"][indices]
-        finished = self.finished[indices]
-        cells[finished] = self.rows(indices[finished])["values"]
+        rows = self.standing_for[indices]
+        finished = self.finished[rows]
+        cells[finished] = self.rows(rows[finished])["values"]
         return cells
 
     @property
@@ -219,11 +243,11 @@ def _read(path: Path, verify: bool) -> Snapshot:
     taken = time.time()
     # The log first: what it calls completed was on disk before.
     whole_log = raw["log"].read()
-    sets = len(raw["evaluations"])
-    log = whole_log[: schema.log_length(whole_log, sets)].copy()
-    trusted = np.zeros(sets, bool)
+    evaluations = len(raw["evaluations"])
+    log = whole_log[: schema.log_length(whole_log, evaluations)].copy()
+    trusted = np.zeros(evaluations, bool)
     if not verify:
-        trusted = schema.last_kinds(log, sets) == EntryKind.COMPLETED
+        trusted = schema.last_kinds(log, evaluations) == EntryKind.COMPLETED
     status, columns, torn = _columns(raw["evaluations"], trusted)
     return Snapshot(
         path=path,

@@ -41,7 +41,6 @@ class Store:
     def __init__(self, path: Path, table: Any, comm: Any = None):
         self._path = path
         self._table = table
-        self._sets = len(table)
         self._parallel = comm is not None
         if comm is not None and not has_mpi():
             raise StoreError(
@@ -58,7 +57,7 @@ class Store:
             self._log = hdf5.Rows(self._file, "log", schema.LOG_DTYPE)
         except (OSError, KeyError) as error:
             raise hdf5.unreadable(path, error) from error
-        if self._rows.length != self._sets or not self._rows.fits:
+        if self._rows.length != table.evaluations or not self._rows.fits:
             raise StoreError(
                 f"{path} has other rows than this experiment",
                 value=str(path),
@@ -78,8 +77,8 @@ class Store:
             If it cannot be written.
         """
         index = outcome.index
-        if not 0 <= index < self._sets:
-            raise IndexError(f"set {index} of {self._sets}")
+        if not 0 <= index < self._rows.length:
+            raise IndexError(f"evaluation {index} of {self._rows.length}")
         self._fill(proposal, outcome)
         try:
             if outcome.traceback:
@@ -87,7 +86,7 @@ class Store:
                 self._tracebacks.write(index, np.array([text], schema.TRACEBACK_DTYPE))
             self._rows.write(index, self._row)
         except OSError as error:
-            raise hdf5.write_error(self._path, f"the row of set {index}", error) from error
+            raise hdf5.write_error(self._path, f"the row of evaluation {index}", error) from error
 
     def append_log(self, kinds: Sequence[int], indices: Sequence[int]) -> None:
         """Append entries to ``/log``; only one rank, or the client, may do so.

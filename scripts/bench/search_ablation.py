@@ -48,9 +48,11 @@ class NoPrior(Prior):
         return cls(ours.mean, np.full(dimensions + 2, 1e9), ours.bounds)
 
 
-def one_lengthscale(X: np.ndarray, y: np.ndarray, group: np.ndarray) -> Hyperparameters:
+def one_lengthscale(
+    X: np.ndarray, y: np.ndarray, group: np.ndarray, v: np.ndarray | float = 0.0
+) -> Hyperparameters:
     """Hyperparameters with the same lengthscale in all dimensions."""
-    h = gaussian_process.fit(X, y, np.zeros_like(group))
+    h = gaussian_process.fit(X, y, np.zeros_like(group), v)
     return Hyperparameters(np.full(group.max() + 1, h.lengthscales[0]), h.scale, h.noise)
 
 

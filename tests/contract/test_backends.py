@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from phs_mpi.analysis import best, results, sources, standard_errors
 from phs_mpi.explaining import differences, explain
 from phs_mpi.log import Source, Status
 from phs_mpi.store import read
@@ -326,6 +327,91 @@ experiment.add(4, x=Bayesian(-1, 1))
         assert np.isfinite(bayesian["mean"]).all()
         assert (bayesian["std"] > 0).all()
         assert math.isnan(rows["mean"][0])
+
+    def test_every_set_is_repeated(self, run, experiment, launch):
+        text = """
+import random
+import phs_mpi
+from phs_mpi import Bayesian, Experiment, Random
+
+def target(x):
+    now = phs_mpi.current()
+    called(now.index, now.repeat, now.seed, x)
+    (now.folder / "mine.txt").write_text(str(x))
+    if now.index == 2 or (now.index == 4 and now.repeat == 1):
+        raise ValueError(f"repeat {now.repeat}")
+    noise = random.Random(now.seed).gauss(0, 0.1)
+    return {"result": (x - 1) ** 2 + noise, "noise": noise}
+
+experiment = Experiment(target, {"x": float}, seed=1, repeats=3, metrics=["noise"])
+experiment.add(6, x=Random(-5, 5))
+experiment.add(5, x=Bayesian(-5, 5))
+"""
+        experiment(text)
+        done, rows = run()
+        assert "33/33" in done.stderr
+        made = sorted(tuple(map(eval, line.split())) for line in calls(launch.folder))
+        assert [(index, repeat) for index, repeat, *_ in made] == [
+            (index, repeat) for index in range(11) for repeat in range(3)
+        ]
+        assert len({seed for _, _, seed, _ in made}) == 33
+        # All repeats of a set have its values, Bayesian or not, and each a row of its own.
+        assert rows["values"]["x"].tolist() == [x for *_, x in made]
+        x = rows["values"]["x"].reshape(11, 3)
+        assert (x == x[:, :1]).all()
+        assert len(set(x[:, 0])) == 11
+        status = rows["status"].reshape(11, 3)
+        assert (status[2] == Status.FAILED).all()
+        assert (status[4] == [Status.DONE, Status.FAILED, Status.DONE]).all()
+        for index, repeat, _, x in made:
+            folder = launch.folder / "experiment.evaluations" / f"{index:06d}.{repeat}"
+            assert (folder / "mine.txt").read_text() == str(x)
+        snapshot = read(launch.folder / "experiment.h5")
+        means = results(snapshot)
+        assert np.isnan(means[2])
+        assert means[4] == pytest.approx(rows["result"][[12, 14]].mean())
+        assert means[7] == pytest.approx(rows["result"][21:24].mean())
+        spread = rows["result"][21:24].std(ddof=1) / math.sqrt(3)
+        assert standard_errors(snapshot)[7] == pytest.approx(spread)
+        assert (sources(snapshot)[6:] == Source.BAYESIAN).all()
+        for index in range(6, 11):
+            assert differences(snapshot, explain(snapshot, index)) == []
+        # More sets and another try of what failed: nothing else is evaluated again.
+        experiment(text.replace("add(5, x", "add(7, x").replace("== 2 or", "== -2 or"))
+        _, grown = run("--retry-failed")
+        assert len(calls(launch.folder)) == 33 + 4 + 6
+        kept = np.setdiff1d(np.arange(33), [6, 7, 8, 13])
+        np.testing.assert_array_equal(grown["result"][kept], rows["result"][kept])
+        assert (grown["status"].reshape(13, 3) == Status.DONE).sum() == 38
+
+    def test_contenders_get_more_repeats(self, run, experiment, launch):
+        experiment("""
+import random
+import phs_mpi
+from phs_mpi import Bayesian, Experiment, Grid
+
+def target(x):
+    now = phs_mpi.current()
+    called(now.index, now.repeat)
+    return x + random.Random(now.seed).gauss(0, 0.3)
+
+experiment = Experiment(target, {"x": float}, seed=1, repeats=(1, 4))
+experiment.add(x=Grid([0, 0.1, 5, 10, 20, 30, 40, 50]))
+experiment.add(4, x=Bayesian(0, 50))
+""")
+        done, _ = run()
+        snapshot = read(launch.folder / "experiment.h5")
+        made = [tuple(map(int, line.split())) for line in calls(launch.folder)]
+        assert len(set(made)) == len(made) == int(snapshot.finished.sum())
+        assert f"{len(made)}/{len(made)}" in done.stderr
+        counts = snapshot.finished.reshape(12, 4).sum(axis=1)
+        assert counts.min() == 1
+        assert counts[best(snapshot)] == 4
+        assert counts[4:8].max() <= 2  # the first ever may have been the best for a moment
+        assert snapshot.complete
+        again, _ = run()
+        assert "nothing is left to do" in again.stderr
+        assert len(calls(launch.folder)) == len(made)
 
     def test_every_proposal_can_be_worked_out_again(self, run, experiment, launch):
         """From the file alone: the same bits, though sets finished in any order and some failed."""

@@ -171,7 +171,7 @@ def test_newer_format(good, launch):
     assert good().returncode == 0
     with h5py.File(launch.folder / "experiment.h5", "r+") as file:
         file.attrs["format_version"] = 99
-    assert_one_message(good(), ["format 99", "up to 1", "upgrade"])
+    assert_one_message(good(), ["format 99", "up to 2", "upgrade"])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ def note(text):
 
 def target(x):
     import phs_mpi
-    index = phs_mpi.current().index
+    now = phs_mpi.current()
+    index = now.index * experiment.repeats.most + now.repeat
     note(f"start {index}")
     time.sleep(0.03)
     note(f"end {index}")
@@ -95,13 +96,23 @@ def check_resumed(launch, ranks, written_before):
     assert (after["status"] == Status.DONE).all()
     again = lines(launch.folder, "start")[started_before:]
     assert sorted(again) == sorted(set(range(80)) - committed)
+    most = 80 // len(set(after["values"]["x"]))
+    assert (after["values"]["x"][::most] == after["values"]["x"].reshape(-1, most).T).all()
     for index in committed:
         assert before[index].tobytes() == after[index].tobytes()
 
 
-@pytest.mark.parametrize("ranks", [None, 2, 4])
-def test_killing_the_whole_job(launch, ranks):
-    launch.write("experiment.py", EXPERIMENT)
+# 80 evaluations either way.
+REPEATED = EXPERIMENT.replace("seed=1", "seed=1, repeats=2").replace("add(60", "add(20")
+
+
+@pytest.mark.parametrize(
+    ("ranks", "text"),
+    [(None, EXPERIMENT), (2, EXPERIMENT), (4, EXPERIMENT), (None, REPEATED), (4, REPEATED)],
+    ids=["serial", "2", "4", "serial, repeats", "4, repeats"],
+)
+def test_killing_the_whole_job(launch, ranks, text):
+    launch.write("experiment.py", text)
     process = launch.start(ranks, "-m", "phs_mpi", "experiment.py")
     wait_for(lambda: len(lines(launch.folder, "end")) >= 25, process)
     ended = len(lines(launch.folder, "end"))

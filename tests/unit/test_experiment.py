@@ -11,6 +11,7 @@ from phs_mpi.errors import DefinitionError
 from phs_mpi.experiment import Experiment, Group, Table
 from phs_mpi.log import Source
 from phs_mpi.parameters import expr
+from phs_mpi.repeats import Repeats
 from phs_mpi.strategies import Bayesian, Choice, Grid, Random
 
 
@@ -144,6 +145,12 @@ def test_a_misspelt_parameter():
         ({"metrics": ["result"]}, "no metric can be called 'result'"),
         ({"acquisition": "best"}, "acquisition='best' is unknown; give one of 'logei', 'ei', "),
         ({"surrogate": 5}, "surrogate=5 is unknown; give one of 'gp', 'random_forest', "),
+        ({"repeats": 0}, "repeats=0 is out of range"),
+        ({"repeats": 1.5}, "repeats=1.5 is not a whole number"),
+        ({"repeats": (1, 2, 3)}, "is not a pair; write repeats=3, or repeats="),
+        ({"repeats": (3, 2)}, "the most is less than the least"),
+        ({"repeats": ("a", 2)}, "repeats='a' is not a whole number"),
+        ({"repeats": (1, 3), "wait_for_all": True}, "same number of repeats.*write repeats=1 or"),
         ({"name": ""}, "name='' is not a name"),
         ({"name": 5}, "name=5 is not a name"),
     ],
@@ -237,8 +244,19 @@ def test_methods_of_the_search_are_described_unless_they_are_the_default():
     assert described(surrogate="extra_trees") == {**described(), "surrogate": "extra_trees"}
 
 
+def test_repeats_are_described_unless_there_are_none():
+    def described(**options):
+        return Experiment(target, {"x": float, "y": int}, **options).describe()
+
+    assert described(repeats=1) == described()
+    assert described(repeats=3) == {**described(), "repeats": [3, 3]}
+    assert described(repeats=[1, 5])["repeats"] == [1, 5]
+
+
 def test_an_experiment_can_be_pickled(experiment):
+    experiment.repeats = Repeats(2, 3)
     experiment.add(5, x=Random(0, 1), y=Bayesian(0, 3))
     again = pickle.loads(pickle.dumps(experiment))
     assert again.describe() == experiment.describe()
     assert (again.table().values == experiment.table().values).all()
+    assert again.table().repeats == experiment.table().repeats == Repeats(2, 3)

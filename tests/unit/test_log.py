@@ -5,6 +5,7 @@ import math
 import pytest
 
 from phs_mpi.log import EntryKind, Log, LogEntry, LogReader
+from phs_mpi.repeats import Repeats
 
 S, C, L = EntryKind.STARTED, EntryKind.COMPLETED, EntryKind.LOST
 
@@ -78,3 +79,46 @@ def test_digest_depends_on_order_and_results():
     assert Log([LogEntry(C, 0, result=1.0)]).digest() != Log([LogEntry(C, 0, result=2.0)]).digest()
     assert Log(a).digest() == Log(list(a)).digest()
     assert Log(a).digest(1) == Log(a[:1]).digest()
+
+
+def test_a_set_is_pending_until_its_least_repeats_have_finished():
+    log = Log(
+        [
+            LogEntry(S, 0, row="values"),  # set 0, proposed
+            LogEntry(S, 4),  # set 1, drawn
+            LogEntry(C, 0, result=1.0),
+            LogEntry(L, 4),
+            LogEntry(S, 1, row="values"),
+            LogEntry(C, 1, result=3.0),
+            LogEntry(S, 2, row="values"),
+            LogEntry(C, 2, result=8.0),
+        ]
+    )
+    reader = LogReader(log, Repeats(2, 4))
+    said = []
+    for length in range(1, len(log) + 1):
+        reader.advance(length)
+        said.append((list(reader.pending), reader.completed.copy()))
+    assert said == [
+        ([0], {}),
+        ([0, 1], {}),
+        ([0, 1], {}),
+        ([0], {}),
+        ([0], {}),
+        ([], {0: 2.0}),
+        ([], {0: 2.0}),
+        ([], {0: 4.0}),
+    ]
+    assert reader.summaries[0].succeeded == 3
+    assert reader.summaries[0].variance == pytest.approx(13.0)
+    assert reader.rows == {0: "values"}
+
+
+def test_a_lost_repeat_leaves_its_set_as_it_is():
+    log = Log([LogEntry(S, 0, row="values"), LogEntry(L, 0), LogEntry(S, 2), LogEntry(S, 3)])
+    log.append(LogEntry(L, 2))
+    reader = LogReader(log, Repeats(2, 2))
+    reader.advance(5)
+    # Announced values stay; of a drawn set another repeat still runs.
+    assert list(reader.pending) == [0, 1]
+    assert reader.rows == {0: "values"}

@@ -1,10 +1,12 @@
 """The self-scheduling state machine, driven by arbitrary sequences of events."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phs_mpi.log import EntryKind
+from phs_mpi.repeats import Contenders, Repeats
 from phs_mpi.schedule import (
     Drain,
     Finished,
@@ -134,38 +136,70 @@ def test_only_the_missing_are_handed_out():
     assert schedule.handle(Finished(1, 7)) == [Stop(1)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
-    total=st.integers(1, 25),
-    bayesian=st.sets(st.integers(0, 24)),
+    sets=st.integers(1, 8),
+    bayesian=st.sets(st.integers(0, 7)),
     workers=st.integers(1, 5),
+    least=st.integers(1, 3),
+    more=st.integers(0, 2),
     wait_for_all=st.booleans(),
     data=st.data(),
 )
 def test_whatever_happens_every_index_is_evaluated_once(
-    total, bayesian, workers, wait_for_all, data
+    sets, bayesian, workers, least, more, wait_for_all, data
 ):
-    schedule = Schedule(range(total), total, bayesian.__contains__, wait_for_all=wait_for_all)
+    repeats = Repeats(least, least + more)
+    is_bayesian = lambda index: index // repeats.most in bayesian  # noqa: E731
+    required = np.flatnonzero(repeats.required(sets)).tolist()
+    schedule = Schedule(
+        required,
+        sets * repeats.most,
+        is_bayesian,
+        wait_for_all=wait_for_all,
+        repeats=repeats,
+        contenders=Contenders(sets, repeats) if more else None,
+    )
     running, announced, stopped, completed, lost = {}, set(), set(), [], 0
     order = []
+    values = {}  # by set: what was announced first
 
-    def carry_out(instructions):
+    def carry_out(instructions, before):
         for instruction in instructions:
             if isinstance(instruction, Start):
+                index, number = instruction.index, instruction.index // repeats.most
                 assert instruction.worker not in running
                 assert instruction.worker not in stopped
-                assert instruction.log_length == len(order)
-                running[instruction.worker] = instruction.index
-                if wait_for_all and instruction.index in bayesian:
-                    assert set(range(instruction.index)) <= set(completed)
+                # Several may start at once: each is promised the log up to its own start.
+                if is_bayesian(index):
+                    assert before <= instruction.log_length <= len(order)
+                else:
+                    last = order[instruction.log_length - 1]
+                    assert (last.kind, last.index) == (EntryKind.STARTED, index)
+                assert index not in running.values()
+                assert index not in completed
+                # One evaluation chooses the values of a set, all others know them.
+                assert instruction.chosen == (repeats.most > 1 and number in values)
+                proposing = [
+                    w
+                    for w, i in running.items()
+                    if i // repeats.most == number and is_bayesian(i) and w not in announced
+                ]
+                if is_bayesian(index) and not instruction.chosen:
+                    assert not proposing
+                running[instruction.worker] = index
+                if wait_for_all and is_bayesian(index) and not instruction.chosen:
+                    lower = {i for i in required if i < number * repeats.most}
+                    assert lower <= set(completed)
             elif isinstance(instruction, Stop):
                 stopped.add(instruction.worker)
 
     def handle(event):
+        before = len(order)
         instructions = schedule.handle(event)
         order.extend(schedule.take_entries())
         schedule.check()
-        carry_out(instructions)
+        carry_out(instructions, before)
 
     for worker in range(workers):
         handle(Ready(worker))
@@ -173,9 +207,10 @@ def test_whatever_happens_every_index_is_evaluated_once(
     while not schedule.over:
         worker = data.draw(st.sampled_from(sorted(running)))
         index = running[worker]
-        if index in bayesian and worker not in announced:
-            handle(Proposed(worker, index))
+        if is_bayesian(index) and worker not in announced:
             announced.add(worker)
+            values.setdefault(index // repeats.most, worker)
+            handle(Proposed(worker, index))
         elif lost < 3 and data.draw(st.integers(0, 9)) == 0:
             lost += 1
             del running[worker]
@@ -188,11 +223,36 @@ def test_whatever_happens_every_index_is_evaluated_once(
             announced.discard(worker)
             completed.append(index)
             leaves = data.draw(st.integers(0, 9)) == 0
-            handle(Finished(worker, index, leaves))
+            handle(Finished(worker, index, leaves, data.draw(st.floats(0, 1))))
             if leaves:
                 handle(Ready(fresh))
                 fresh += 1
-    assert sorted(completed) == list(range(total))
-    assert schedule.complete
-    done = [e.index for e in order if e.kind == EntryKind.COMPLETED]
-    assert done == completed
+    assert len(completed) == len(set(completed)) == len(required) + schedule.extras
+    assert set(required) <= set(completed)
+    assert more or not schedule.extras
+    assert not more or schedule.extras >= more  # at least the best gets all it may get
+
+
+def test_repeats_of_a_bayesian_set_wait_for_its_values():
+    schedule = Schedule(range(4), 4, lambda index: True, repeats=Repeats(2, 2))
+    assert schedule.handle(Ready(1)) == [Start(1, 0, 0)]
+    assert schedule.handle(Ready(2)) == [Start(2, 2, 0)]
+    assert schedule.handle(Ready(3)) == [Wait(3)]
+    assert schedule.handle(Proposed(1, 0)) == [Start(3, 1, 1, chosen=True)]
+    # The one that proposed is lost: the values stay, and another takes them.
+    schedule.handle(Proposed(3, 1))
+    schedule.handle(Lost(1))
+    assert schedule.handle(Ready(4)) == [Start(4, 0, 3, chosen=True)]
+    # Lost before it has announced anything: the next one proposes anew.
+    schedule.handle(Lost(2))
+    assert schedule.handle(Ready(5)) == [Start(5, 2, 3)]
+    schedule.check()
+
+
+def test_values_of_an_earlier_run_are_taken_over():
+    schedule = Schedule(
+        [1, 2, 3], 4, lambda index: True, log_length=2, repeats=Repeats(2, 2), chosen=[0]
+    )
+    assert schedule.handle(Ready(1)) == [Start(1, 1, 2, chosen=True)]
+    assert schedule.handle(Ready(2)) == [Start(2, 2, 2)]
+    assert schedule.handle(Ready(3)) == [Wait(3)]

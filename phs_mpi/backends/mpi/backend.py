@@ -158,7 +158,7 @@ class _Side:
             self.exchange_comm,
             self.log,
             messages.record_dtype(table.dtype if any(bayesian) else None),
-            lambda index: bayesian[table.group_of[index]],
+            lambda index: bayesian[table.group_of[index // table.repeats.most]],
             on_entry,
         )
 
@@ -252,12 +252,13 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
     def on_entry(entry: LogEntry) -> None:
         master.log_entry(entry)
         if entry.kind == EntryKind.COMPLETED:
+            progress.extras = schedule.extras
             progress.completed(entry.index, entry.result)
 
-    store = side.store
+    store, schedule = side.store, job.schedule()
     master = Master(
         side.schedule_comm,
-        job.schedule(),
+        schedule,
         side.exchange(on_entry),
         store.append_log if store else lambda kinds, indices: None,
         commit=store.commit if store and not side.parallel else None,

@@ -134,7 +134,7 @@ class Master:
             if self._commit is not None:
                 proposal, outcome = self._comm.recv(source=worker, tag=messages.TAG_ROW)
                 self._commit(proposal, outcome)
-            event = Finished(worker, index)
+            event = Finished(worker, index, result=messages.word_to_result(words[2]))
         elif kind == messages.PROPOSED:
             event = Proposed(worker, index)
         elif kind == messages.READY:
@@ -147,7 +147,8 @@ class Master:
         reply = messages.message()
         for instruction in instructions:
             if isinstance(instruction, Start):
-                reply[:3] = messages.START, instruction.index, instruction.log_length
+                _, index, log_length, chosen = instruction
+                reply[:] = messages.START, index, log_length, chosen
             elif isinstance(instruction, Wait):
                 reply[0] = messages.WAIT
             else:

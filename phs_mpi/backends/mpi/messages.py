@@ -7,9 +7,10 @@ direction      kind         other fields               meaning
 =============  ===========  =========================  ==================================
 worker to 0    READY                                   has loaded everything, wants work
 worker to 0    PROPOSED     index                      values of a Bayesian set are fixed
-worker to 0    DONE         index                      its row is committed; wants work
+worker to 0    DONE         index, result              its row is committed; wants work
 worker to 0    FATAL                                   cannot go on; a text follows (TEXT)
-0 to worker    START        index, log length          evaluate this set
+0 to worker    START        index, log length, chosen  evaluate this set; `chosen`: with the
+                                                       values that the log has for it
 0 to worker    WAIT                                    nothing now; START or STOP follows
 0 to worker    STOP                                    nothing more
 =============  ===========  =========================  ==================================
@@ -21,6 +22,7 @@ then one payload by each worker that the header names (see :mod:`.exchange`).
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,6 +50,16 @@ _END = -1
 def message() -> np.ndarray:
     """An empty message buffer, int64 of shape (4,)."""
     return np.zeros(MESSAGE_WORDS, np.int64)
+
+
+def result_to_word(result: float) -> int:
+    """A float's bits as a signed 64-bit integer."""
+    return int(struct.unpack("<q", struct.pack("<d", result))[0])
+
+
+def word_to_result(word: int) -> float:
+    """Inverse of :func:`result_to_word`."""
+    return float(struct.unpack("<d", struct.pack("<q", word))[0])
 
 
 def header() -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -80,12 +81,12 @@ class WorkerLoop:
         last_duration = 0.0
         self._send(messages.READY)
         while True:
-            kind, index, log_length = self._receive()
+            kind, index, log_length, chosen = self._receive()
             if kind == messages.WAIT:
                 continue
             if kind == messages.STOP:
                 break
-            proposal, proposing = self._propose(index, log_length)
+            proposal, proposing = self._propose(index, log_length, bool(chosen))
             if not self._exchange.outbox_empty:
                 wait_until(
                     lambda: self._exchange.outbox_empty,
@@ -108,14 +109,14 @@ class WorkerLoop:
 
     # -- inside ------------------------------------------------------------------------
 
-    def _propose(self, index: int, log_length: int) -> tuple[Proposal, float]:
+    def _propose(self, index: int, log_length: int, chosen: bool) -> tuple[Proposal, float]:
         if not self._table.bayesian(index):
             return self._worker.drawn(index), 0.0
         wait_until(
             lambda: len(self._log) >= log_length,
             self._exchange.progress,
             self._backoff,
-            None if self._wait_for_all else PROMISE_SECONDS,
+            None if self._wait_for_all or chosen else PROMISE_SECONDS,
         )
         begun = time.perf_counter()
         length = log_length if self._wait_for_all else len(self._log)
@@ -132,18 +133,18 @@ class WorkerLoop:
         else:
             self._comm.send((proposal, outcome), dest=0, tag=messages.TAG_ROW)
         self._exchange.put(outcome.index, outcome.result)
-        self._send(messages.DONE, outcome.index)
+        self._send(messages.DONE, outcome.index, outcome.result)
 
-    def _send(self, kind: int, index: int = 0) -> None:
-        self._out[:2] = kind, index
+    def _send(self, kind: int, index: int = 0, result: float = math.nan) -> None:
+        self._out[:3] = kind, index, messages.result_to_word(result)
         self._comm.Send([self._out, MPI.INT64_T], dest=0, tag=messages.TAG_TO_MASTER)
 
-    def _receive(self) -> tuple[int, int, int]:
+    def _receive(self) -> tuple[int, int, int, int]:
         # Posted and polled: a blocking receive would spin on a core for as long as it waits.
         request = self._comm.Irecv([self._in, MPI.INT64_T], source=0, tag=messages.TAG_TO_WORKER)
         wait_until(request.Test, self._exchange.progress, self._backoff)
-        kind, index, log_length, _ = self._in.tolist()
-        return kind, index, log_length
+        kind, index, log_length, chosen = self._in.tolist()
+        return kind, index, log_length, chosen
 
 
 def same_log_everywhere(comm: MPI.Comm, log: Log) -> bool:

@@ -57,6 +57,36 @@ def test_likelihood_and_gradient_are_those_of_scikit_learn(columns, n, scale, no
     assert value == pytest.approx(slow, rel=1e-8, abs=1e-8)
 
 
+@pytest.mark.parametrize(("columns", "n", "scale", "noise"), CASES)
+def test_known_variances_of_results_are_those_of_scikit_learn(columns, n, scale, noise):
+    X, y, lengthscales, points = problem(columns, n)
+    v = np.random.default_rng(n).gamma(1.0, 0.1, n)
+    h = Hyperparameters(lengthscales, scale, noise)
+    group = np.arange(columns)
+    gp = GaussianProcess(h, group, X, v=v)
+    gp.condition(y)
+    grown = GaussianProcess(h, group, X[:2], v=v[:2])  # one point has to make room
+    for k in range(2, n):
+        grown.append(X[k : k + 1], v[k : k + 1])
+    grown.condition(y)
+    kernel = ConstantKernel(scale) * Matern(lengthscales, nu=2.5)
+    peer = GaussianProcessRegressor(kernel, alpha=noise + v, optimizer=None).fit(X, y)
+    peer_mean, peer_std = peer.predict(points, return_std=True)
+    for made in (gp, grown):
+        mean, std = made.predict(points)
+        assert np.allclose(mean, peer_mean, rtol=0, atol=1e-8)
+        assert np.allclose(std, peer_std, rtol=0, atol=1e-8)
+    # What it says of the evaluated points themselves.
+    assert np.allclose(y - gp.variances * gp.weights, peer.predict(X), rtol=0, atol=1e-8)
+    theta = np.log([*lengthscales, scale, noise])
+    value, gradient = log_marginal_likelihood(X, y, group, theta, v)
+    with_noise = kernel + WhiteKernel(noise)
+    peer = GaussianProcessRegressor(with_noise, alpha=v, optimizer=None).fit(X, y)
+    peer_value, slope = peer.log_marginal_likelihood(peer.kernel_.theta, eval_gradient=True)
+    assert value == pytest.approx(peer_value, rel=1e-8, abs=1e-8)
+    assert np.allclose(gradient, [*slope[1:-1], slope[0], slope[-1]], rtol=1e-8, atol=1e-8)
+
+
 def test_columns_of_a_group_share_their_lengthscale():
     X, y, _, points = problem(3, 30)
     group = np.array([0, 1, 1])

@@ -110,3 +110,44 @@ def test_a_model_that_is_too_sure_of_itself_comes_to_doubt():
 def test_linear_algebra_runs_on_one_thread():
     with one_thread():
         assert {p["num_threads"] for p in threadpool_info()} == {1}
+
+
+def test_growing_model_with_repeats_and_fresh_one_agree_bit_for_bit():
+    X, y = data(60)
+    rng = np.random.default_rng(1)
+    repeats = np.column_stack([rng.integers(1, 5, 60), rng.gamma(1.0, 0.01, 60)])
+    repeats[repeats[:, 0] == 1, 1] = np.nan
+    grown = Model(SPACE, maximize=False)
+    points = rng.random((20, 2))
+    for n in (3, 10, 11, 37, 38, 38, 55):
+        if n == 38:  # a contender has been evaluated once more
+            y[5] += 0.01
+            repeats[5] = repeats[5, 0] + 1, 0.02
+        fresh = Model(SPACE, maximize=False)
+        for model in (grown, fresh):
+            model.update(X[:n], y[:n], points[: n % 3], repeats=repeats[:n])
+        assert grown.acquisition(points).tobytes() == fresh.acquisition(points).tobytes()
+        assert grown.prediction(points[0]) == fresh.prediction(points[0])
+
+
+def test_repeats_tell_noise_from_signal():
+    """The same results, known exactly or known to be uncertain, are believed accordingly."""
+    rng = np.random.default_rng(3)
+    X = np.linspace(0, 1, 20)[:, None] * [1, 0]
+    y = X[:, 0] + rng.normal(0, 0.5, 20)
+    exact, uncertain = Model(SPACE, maximize=False), Model(SPACE, maximize=False)
+    exact.update(X, y, np.empty((0, 2)), repeats=np.tile([3, 1e-8], (20, 1)))
+    uncertain.update(X, y, np.empty((0, 2)), repeats=np.tile([3, 0.75], (20, 1)))
+    fitted = (m.standardisation.backward(m.fitted) for m in (exact, uncertain))
+    off = [np.abs(mean - X[:, 0]).mean() for mean in fitted]
+    assert off[1] < 0.75 * off[0]
+
+
+@pytest.mark.parametrize("size", [1e-300, 1.0, 1e150, 1e300])
+@pytest.mark.parametrize("variance", [0.0, 1e-320, 1.0, 1e300, np.nan, np.inf])
+def test_no_variance_is_too_odd(size, variance):
+    X, y = data(12)
+    model = Model(SPACE, maximize=False)
+    repeats = np.tile([2.0, variance], (12, 1))
+    model.update(X, y * size, np.empty((0, 2)), repeats=repeats)
+    assert np.isfinite(model.acquisition(X + 0.01)).all()

@@ -56,3 +56,19 @@ def test_equal_results_are_predicted_as_they_are():
     s = Standardisation.of(np.full(5, 3.25), maximize=True)
     assert np.array_equal(s.forward(np.full(5, 3.25)), np.zeros(5))
     assert s.prediction(0.3, 1.0)[0] == 3.25
+
+
+@given(RESULTS, st.booleans())
+def test_slope_is_a_finite_difference(results, maximize):
+    y = np.clip(np.array(results), -1e9, 1e9)
+    s = Standardisation.of(y, maximize)
+    step = 1e-6 * max(s.spread, 1e-3)
+    # On one side of what is compressed: the slope is continuous, its slope is not.
+    difference = (s.forward(y + step) - s.forward(y - step)) / (2 * step)
+    near = s.spread > 1e-3
+    if near:
+        assert np.allclose(np.abs(difference), s.slope(y), rtol=1e-3)
+
+
+def test_no_spread_has_no_slope():
+    assert Standardisation.of(np.ones(3)).slope(np.ones(3)).tolist() == [0, 0, 0]

@@ -1,6 +1,7 @@
 import doctest
 import math
 
+import numpy as np
 import pytest
 
 from phs_mpi.encoding import Dimension, Space
@@ -65,3 +66,17 @@ def test_failures_and_given_values():
     assert search.best[1] == 1.0
     assert search.best[0]["t"] == 3
     assert search.ask(given={"t": 9}).source is Source.BAYESIAN
+
+
+def test_several_results_of_a_point_are_one_uncertain_result():
+    noise = np.random.default_rng(2)
+    search = Proposer(SPACE, seed=1)
+    for _ in range(25):
+        values = search.ask().values
+        search.tell(values, [bowl(**values) + noise.normal(0, 2) for _ in range(4)])
+    values, _ = search.best
+    assert bowl(**values) < 3
+    search.tell({"x": 1.0, "y": -2.0}, [-100.0, -102.0, None])
+    assert search.best == ({"x": 1.0, "y": -2.0}, -101.0)
+    search.tell({"x": 1.5, "y": -2.0}, [])  # nothing came back: failed
+    assert search.ask().source is Source.BAYESIAN

@@ -151,9 +151,9 @@ def test_somebody_elses_hdf5(tmp_path):
 
 def test_a_newer_format(path):
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 2
+        file.attrs["format_version"] = 3
         file.attrs["phs_mpi"] = "9.0"
-    refused(path, r"has format 2, written by phs_mpi 9\.0; this one .* to 1; upgrade phs_mpi")
+    refused(path, r"has format 3, written by phs_mpi 9\.0; this one .* to 2; upgrade phs_mpi")
 
 
 def test_a_dataset_missing(path):
