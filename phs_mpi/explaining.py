@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .analysis import best_so_far, error, results
+from .analysis import best_so_far, results, standard_errors
+from .analysis import error as reason
 from .errors import PhsError
 from .experiment import Experiment
 from .log import EntryKind, Log, LogEntry, LogReader, Source, Status
@@ -191,11 +192,10 @@ def _how(snapshot: Snapshot, explanation: Explanation) -> str:
 
 
 def _seen(snapshot: Snapshot, explanation: Explanation) -> list[str]:
-    log = snapshot.log[: explanation.proposal.log_length]
-    completed = list(dict.fromkeys(log["index"][log["kind"] == EntryKind.COMPLETED].tolist()))
-    found = np.where(snapshot.done, snapshot.columns["result"], np.nan)[completed]
-    sets = [snapshot.repeats.set_of(i) for i in completed]
-    lines = [f"  it had seen  {len(completed)} evaluations, {np.isnan(found).sum()} of them failed"]
+    sets = list(explanation.completed)
+    found = np.array([explanation.completed[i] for i in sets])
+    what = "evaluations" if snapshot.repeats.most == 1 else "sets"
+    lines = [f"  it had seen  {len(sets)} {what}, {np.isnan(found).sum()} of them failed"]
     if np.isfinite(found).any():
         best = best_so_far(found, snapshot.maximize)[-1]
         lines[0] += f"; best {best:.6g} (set {sets[int(np.nanargmin(abs(found - best)))]})"
@@ -230,10 +230,15 @@ def _predicted(snapshot: Snapshot, explanation: Explanation, index: int) -> str:
     result = float(results(snapshot)[index])
     if not math.isnan(result):
         line += f"; found {result:.6g}"
-        if proposal.std > 0:
-            line += f" ({(result - proposal.mean) / proposal.std:+.1f} standard deviations)"
+        error = 0.0
+        if snapshot.repeats.most > 1:
+            error = float(standard_errors(snapshot)[index])
+            line += ", evaluated once" if math.isnan(error) else f" ± {error:.2g}"
+        if proposal.std > 0 and not math.isnan(error):
+            off = (result - proposal.mean) / math.hypot(proposal.std, error)
+            line += f" ({off:+.1f} standard deviations)"
     else:
-        line += f"; failed: {error(snapshot, index)}"
+        line += f"; failed: {reason(snapshot, index)}"
     return line
 
 

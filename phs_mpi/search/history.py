@@ -80,6 +80,8 @@ class Explanation:
     Attributes
     ----------
     proposal : Proposal
+    completed : dict of int to float
+        Results of the sets that were evaluated, NaN if they had failed, in log order.
     pending : list of int
         Sets that were being evaluated.
     simultaneous : list of int
@@ -91,6 +93,7 @@ class Explanation:
     """
 
     proposal: Proposal
+    completed: dict[int, float]
     pending: list[int]
     simultaneous: list[int]
     lengthscales: dict[str, float]
@@ -183,6 +186,11 @@ class TableProposer:
         engine = self._engine(int(self._table.group_of[number]))
         return Explanation(
             proposal,
+            {
+                i: result
+                for i, result in reader.completed.items()
+                if i < number or not self._experiment.wait_for_all
+            },
             [i for i in reader.pending if i != number] if not self._experiment.wait_for_all else [],
             self._silent(number, reader),
             engine.lengthscales,
