@@ -12,7 +12,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _WATCH_SECONDS = 0.2
+STREAMS = ("stdout", "stderr")
 _libc = None
+
+
+def spool_paths(folder: Path, worker: int) -> list[Path]:
+    """The files that hold what a worker's target prints, while it runs."""
+    return [folder / f".worker-{worker}.{name}.txt" for name in STREAMS]
+
+
+def salvage(folder: Path, worker: int, limit: int, into: Path) -> None:
+    """Keep what an evaluation had printed before its process was killed.
+
+    Parameters
+    ----------
+    folder : Path
+        Where that worker's spool files are.
+    worker : int
+    limit : int
+        Bytes to keep of each.
+    into : Path
+        The evaluation's folder; made if it had printed anything.
+    """
+    for name, path in zip(STREAMS, spool_paths(folder, worker), strict=True):
+        if path.exists() and path.stat().st_size:
+            into.mkdir(parents=True, exist_ok=True)
+            os.truncate(path, min(path.stat().st_size, limit))
+            os.replace(path, into / f"{name}.txt")
 
 
 def _flush_c() -> None:
@@ -42,13 +68,11 @@ class Capture:
         about five times a second, so that an endless printer cannot fill the disk.
     """
 
-    streams = ("stdout", "stderr")
-
     def __init__(self, folder: Path, worker: int, limit: int):
         self._folder = folder
         self._worker = worker
         self._limit = limit
-        self._paths = [folder / f".worker-{worker}.{name}.txt" for name in self.streams]
+        self._paths = spool_paths(folder, worker)
         self._files: list[io.TextIOWrapper] = []
         self._largest = [0, 0]
         self._active = threading.Event()
@@ -96,7 +120,7 @@ class Capture:
         sizes = [os.stat(path).st_size for path in self._paths]
         most = max(*sizes, *self._largest)
         for name, path, size, number in zip(
-            self.streams, self._paths, sizes, range(len(sizes)), strict=True
+            STREAMS, self._paths, sizes, range(len(sizes)), strict=True
         ):
             if size:
                 folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from typing import NoReturn
 from . import __version__
 from .backends import base
 from .errors import PhsError
+from .limits import Limits
 
 _DESCRIPTION = """\
 Parallel hyperparameter search with MPI.
@@ -116,6 +117,23 @@ def parser() -> argparse.ArgumentParser:
         default=base.Options.grace,
         help="time that running evaluations have to finish after Ctrl-C (default: "
         "%(default)g); a second Ctrl-C stops at once",
+    )
+    run.add_argument(
+        "--isolate",
+        action="store_true",
+        help="evaluate in a process of its own beside each worker, so that a crash costs one "
+        "evaluation",
+    )
+    run.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        help="time that one evaluation may take before it is killed; implies --isolate",
+    )
+    run.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help="memory, as in 4GiB, that one evaluation may use before it is killed; implies "
+        "--isolate",
     )
     run.add_argument("--seed", type=_seed, help="overrides the experiment's seed")
     run.add_argument(
@@ -231,6 +249,14 @@ def _workers(text: str) -> int:
     return workers
 
 
+def _number(text: str | None) -> float | str | None:
+    """The number that a text is, else the text: whoever checks it says what is wrong."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds < 1e9:
@@ -252,6 +278,7 @@ def _run(options: argparse.Namespace) -> int:
         scheduler=options.scheduler,
         scheduler_file=options.scheduler_file,
         dask_timeout=options.dask_timeout,
+        limits=Limits.of(options.isolate, _number(options.timeout), options.memory_limit),
     )
     return base.load(base.choose(options.backend, given))(options.experiment, given)
 

@@ -11,6 +11,7 @@ from phs_mpi.conversion import refuse, shown
 from phs_mpi.declaration import parameter_types
 from phs_mpi.errors import DefinitionError
 from phs_mpi.evaluation import target_style
+from phs_mpi.limits import Limits
 from phs_mpi.repeats import Repeats
 from phs_mpi.strategies import Bayesian, Choice, Explicit, Grid, Random, Strategy
 from phs_mpi.strategies.bayesian import ACQUISITIONS, SURROGATES
@@ -57,6 +58,14 @@ class Experiment:
     repeats : int or (int, int)
         How often each set is evaluated, each time with a seed of its own; its result is the
         mean. A pair: the least, and the most that contenders for the best set get.
+    isolate : bool
+        Whether evaluations run in a process of their own beside each worker: whatever that does
+        or suffers, a crash, a signal, `os._exit`, fails one evaluation and nothing else.
+    timeout : float, optional
+        Seconds that an evaluation may take; then it is killed. Implies `isolate`.
+    memory_limit : int or str, optional
+        Bytes of memory, or a text as in ``"4 GiB"``, that an evaluation and all it starts may
+        use; then it is killed. Implies `isolate`.
     name : str, optional
         Default: the name of the file it was loaded from, or of the target.
 
@@ -89,6 +98,9 @@ class Experiment:
         acquisition: str = "logei",
         surrogate: str = "gp",
         repeats: Any = 1,
+        isolate: bool = False,
+        timeout: Any = None,
+        memory_limit: Any = None,
         name: str | None = None,
     ):
         self.types = parameter_types(parameters)
@@ -111,6 +123,7 @@ class Experiment:
                 repeats,
                 f"write repeats={self.repeats.least} or repeats={self.repeats.most}",
             )
+        self.limits = Limits.of(flag("isolate", isolate), timeout, memory_limit)
         if name is not None and not (isinstance(name, str) and name.strip()):
             refuse(f"name={shown(name)} is not a name", name, "give text, or leave it out")
         self.name = name or _qualified_name(target)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from .evaluation import Evaluator
 from .experiment import Experiment
 from .log import Log, LogReader, Outcome, Proposal, Source
 from .table import Table
 
 if TYPE_CHECKING:
     from .search.history import TableProposer
+
+
+class Evaluates(Protocol):
+    """Something that turns a proposal into an outcome, here or in another process."""
+
+    def __call__(self, proposal: Proposal) -> Outcome:
+        """Evaluate one parameter set; returns whatever becomes of it."""
+
+    def close(self) -> None:
+        """Remove temporary files, and end what was started."""
 
 
 class Worker:
@@ -22,11 +31,11 @@ class Worker:
         The definition.
     table : Table
         Its parameter sets.
-    evaluator : Evaluator
+    evaluator : Evaluates
         Calls the target.
     """
 
-    def __init__(self, experiment: Experiment, table: Table, evaluator: Evaluator):
+    def __init__(self, experiment: Experiment, table: Table, evaluator: Evaluates):
         self._experiment = experiment
         self._table = table
         self._evaluator = evaluator

@@ -23,9 +23,11 @@ import numpy as np
 from ..errors import BackendError
 from ..evaluation import Evaluator
 from ..experiment import Experiment
+from ..limits import UNLIMITED, Limits
+from ..loading import load_experiment
 from ..log import EntryKind, LogEntry
 from ..progress import Progress
-from ..repeats import Contenders
+from ..repeats import Contenders, Repeats
 from ..schedule import Schedule
 from ..store import Lock, Resume, prepare
 from ..table import Table
@@ -62,6 +64,8 @@ class Options:
         Address of a Dask scheduler, or something that has a ``scheduler_address``.
     dask_timeout : float
         Seconds to wait for the Dask scheduler, and for a first worker.
+    limits : Limits
+        Of evaluations, beside those of the experiment.
     command : list of str
         The command line.
     again : str
@@ -80,6 +84,7 @@ class Options:
     scheduler: Any = None
     scheduler_file: Path | None = None
     dask_timeout: float = 30.0
+    limits: Limits = UNLIMITED
     command: list[str] = field(default_factory=lambda: list(sys.argv))
     again: str = ""
 
@@ -263,20 +268,46 @@ def make_worker(
     experiment: Experiment, table: Table, output: Path, number: int, host: str = ""
 ) -> Worker:
     """The worker object of one rank or process."""
-    evaluator = Evaluator(
+    host, folder = host or socket.gethostname(), evaluations_folder(output)
+    if not experiment.limits.isolate:
+        evaluator = make_evaluator(experiment, table.repeats, folder, number, host)
+        return Worker(experiment, table, evaluator)
+    from .isolation import IsolatedEvaluator
+
+    isolated = IsolatedEvaluator(experiment, table, output, folder, number, host)
+    return Worker(experiment, table, isolated)
+
+
+def make_evaluator(
+    experiment: Experiment, repeats: Repeats, folder: Path, worker: int, host: str
+) -> Evaluator:
+    """What calls the target in this process."""
+    return Evaluator(
         experiment.target,
         experiment.names,
         expressions=experiment.expressions,
-        folder=evaluations_folder(output),
-        worker=number,
-        host=host or socket.gethostname(),
+        folder=folder,
+        worker=worker,
+        host=host,
         seed=experiment.seed,
         metrics=experiment.metrics,
         capture=experiment.capture,
         output_limit=experiment.output_limit,
-        repeats=table.repeats,
+        repeats=repeats,
     )
-    return Worker(experiment, table, evaluator)
+
+
+def load_for(path: Path | Experiment, options: Options) -> Experiment:
+    """The experiment, with what the options change in it.
+
+    Raises
+    ------
+    DefinitionError
+        See :func:`phs_mpi.loading.load_experiment`.
+    """
+    experiment = load_experiment(path, options.seed)
+    experiment.limits = experiment.limits.merged(options.limits)
+    return experiment
 
 
 def make_progress(job: Job, options: Options) -> Progress:

@@ -25,7 +25,6 @@ from distributed.comm import CommClosedError
 from ..errors import BackendError, PhsError
 from ..evaluation import evaluation_folder
 from ..experiment import Experiment
-from ..loading import load_experiment
 from ..log import Log, Proposal
 from . import base, client, remote, shipping
 from .dask_cluster import connect, mismatches
@@ -391,5 +390,5 @@ class DaskTransport:
 
 def run(path: Path | Experiment, options: base.Options) -> int:
     """Run an experiment on a Dask cluster; returns the exit status."""
-    experiment = load_experiment(path, options.seed)
+    experiment = base.load_for(path, options)
     return client.run_client(experiment, options, "dask", partial(DaskTransport, options))

@@ -24,7 +24,6 @@ from typing import Any
 
 from ..errors import BackendError, PhsError
 from ..experiment import Experiment
-from ..loading import load_experiment
 from ..log import Log, Proposal
 from . import base, client, remote, shipping
 
@@ -284,6 +283,6 @@ class ProcessTransport:
 
 def run(path: Path | Experiment, options: base.Options) -> int:
     """Run an experiment on worker processes; returns the exit status."""
-    experiment = load_experiment(path, options.seed)
+    experiment = base.load_for(path, options)
     workers = options.workers or len(os.sched_getaffinity(0))
     return client.run_client(experiment, options, "processes", partial(ProcessTransport, workers))

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..experiment import Experiment
-from ..loading import load_experiment
 from ..log import Log
 from . import base, client
 
@@ -55,5 +54,5 @@ class SerialTransport:
 
 def run(path: Path | Experiment, options: base.Options) -> int:
     """Run an experiment in this process; returns the exit status."""
-    experiment = load_experiment(path, options.seed)
+    experiment = base.load_for(path, options)
     return client.run_client(experiment, options, "serial", SerialTransport)

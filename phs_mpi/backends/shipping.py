@@ -22,6 +22,7 @@ import cloudpickle
 
 from ..errors import DefinitionError
 from ..experiment import Experiment
+from ..limits import Limits
 from ..loading import load_experiment
 from ..table import Table
 
@@ -38,6 +39,8 @@ class Shipment:
         The results file, as the client names it.
     seed : int
         Of the experiment.
+    limits : Limits
+        Of its evaluations.
     path : str
         Its file on the client; empty if it was defined in a script or notebook.
     table : Table or None
@@ -58,6 +61,7 @@ class Shipment:
     run: str
     output: Path
     seed: int
+    limits: Limits
     path: str = ""
     table: Table | None = None
     pickled: bytes = b""
@@ -107,8 +111,10 @@ def pack(experiment: Experiment, table: Table, output: Path) -> Shipment:
     """
     run = uuid.uuid4().hex
     if experiment.path:
-        return Shipment(run, output.absolute(), experiment.seed, experiment.path, table)
-    return Shipment(run, output.absolute(), experiment.seed, pickled=_pickled(experiment))
+        given = (experiment.seed, experiment.limits, experiment.path)
+        return Shipment(run, output.absolute(), *given, table)
+    pickled = _pickled(experiment)
+    return Shipment(run, output.absolute(), experiment.seed, experiment.limits, pickled=pickled)
 
 
 def pack_with_files(experiment: Experiment, table: Table, output: Path, marker: Path) -> Shipment:
@@ -208,7 +214,9 @@ def _home(experiment: Experiment) -> Path | None:
 
 def _load(shipment: Shipment, path: str) -> Experiment:
     if not shipment.pickled:
-        return load_experiment(path, shipment.seed)
+        experiment = load_experiment(path, shipment.seed)
+        experiment.limits = shipment.limits
+        return experiment
     try:
         return pickle.loads(shipment.pickled)
     except Exception as error:

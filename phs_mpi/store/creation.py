@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import StoreError
+from ..limits import in_bytes
 from . import hdf5, schema
 
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "h5py", "mpi4py")
@@ -193,8 +194,8 @@ def check_folder(path: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise StoreError(
-            f"{path}: the results need about {human_bytes(size)}, and {folder} has "
-            f"{human_bytes(free)} of free space left",
+            f"{path}: the results need about {in_bytes(size)}, and {folder} has "
+            f"{in_bytes(free)} of free space left",
             value=str(path),
             remedy="make room, or name a file on another disk with --output",
         )
@@ -233,18 +234,6 @@ def attributes(definition: Mapping[str, Any], provenance: Mapping[str, Any]) -> 
         elif isinstance(value, str):
             found[name] = schema.text_head(value, _ATTRIBUTE_BYTES).decode()
     return found
-
-
-def human_bytes(size: float) -> str:
-    """
-    >>> human_bytes(123_456_789)
-    '118 MiB'
-    """
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}" if unit != "bytes" else f"{size:.0f} bytes"
-        size /= 1024
-    return f"{size:.3g} TiB"
 
 
 def _reserve_rows(file: Any, name: str, length: int, dtype: np.dtype) -> None:

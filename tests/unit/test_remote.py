@@ -10,6 +10,7 @@ import pytest
 from phs_mpi.backends import remote, shipping
 from phs_mpi.errors import DefinitionError
 from phs_mpi.experiment import Experiment
+from phs_mpi.limits import Limits
 from phs_mpi.log import EntryKind, LogEntry
 from phs_mpi.strategies import Bayesian, Random
 
@@ -147,6 +148,6 @@ def test_an_experiment_without_a_file_is_pickled(tmp_path):
 
 
 def test_a_pickle_that_does_not_load_is_one_message(tmp_path):
-    shipment = shipping.Shipment("run", tmp_path / "r.h5", 0, pickled=b"nonsense")
+    shipment = shipping.Shipment("run", tmp_path / "r.h5", 0, Limits(), pickled=b"nonsense")
     with pytest.raises(DefinitionError, match="cannot be unpickled on a worker"):
         remote.prepare(shipment, 1)

@@ -31,7 +31,6 @@ from mpi4py import MPI
 
 from ...errors import BackendError, PhsError
 from ...experiment import Experiment
-from ...loading import load_experiment
 from ...log import EntryKind, Log, LogEntry, Outcome, Proposal
 from ...progress import Progress
 from ...store import Store, open_store
@@ -101,7 +100,7 @@ class _Plan:
 
 
 def _run(world: MPI.Comm, path: Path | Experiment, options: base.Options) -> int:
-    experiment = _together(world, lambda: load_experiment(path, options.seed))
+    experiment = _together(world, lambda: base.load_for(path, options))
     provenance = {"backend": "mpi", "mpi_library": MPI.Get_library_version().split("\n")[0]}
     job = _together(
         world,
