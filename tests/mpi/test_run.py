@@ -184,3 +184,33 @@ def test_a_target_that_holds_the_gil_holds_up_nobody_else(launch):
     assert len(others) >= 10, "the others stood still"
     # They saw each other's results meanwhile.
     assert others["log_length"].max() >= others["log_length"].min() + 10
+
+
+def test_an_isolated_target_that_holds_the_gil_holds_up_nobody_at_all(launch):
+    """However short the sets before it are: the lock that is held is another process's."""
+    launch.write(
+        "experiment.py",
+        """
+        import ctypes, time
+        from phs_mpi import Bayesian, Experiment, Grid
+
+        def target(n):
+            if n == 8:
+                ctypes.PyDLL(None).usleep(4_000_000)
+            else:
+                time.sleep(0.02)
+            return float(n % 7)
+
+        experiment = Experiment(target, {"n": int}, seed=1, isolate=True)
+        experiment.add(n=Grid(list(range(12))))
+        experiment.add(80, n=Bayesian(100, 1000))
+        """,
+    )
+    done = launch.phs(5, "experiment.py", "--check-log")
+    assert done.returncode == 0, done.stderr
+    rows, _ = read(launch.folder / "experiment.h5")
+    held = rows[8]
+    assert held["end"] - held["start"] > 3.9
+    others = rows[12:][(rows["start"][12:] > held["start"]) & (rows["end"][12:] < held["end"])]
+    assert len(others) >= 20, "the others stood still"
+    assert others["log_length"].max() >= others["log_length"].min() + 30
