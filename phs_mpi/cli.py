@@ -30,6 +30,18 @@ exit status of a run:
   70  a rank, or the Dask scheduler, broke down; the same command goes on
 """
 
+_FIGURES = """\
+figures:
+  evolution    result over parameter set, with the best so far
+  scatter      two parameters, the result in colour; --contour, --animate
+  combination  all parameters at once, each set a line
+  timeline     what each worker did when
+  slices       surrogate and expected improvement along each parameter through the best set
+  importance   how much each parameter matters
+  calibration  what the proposals predicted, and what was found
+  convergence  best so far of several files, with median and quartiles (the default for several)
+"""
+
 
 class _Parser(argparse.ArgumentParser):
     """An argument parser of which only the first rank speaks."""
@@ -164,11 +176,44 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("file", type=Path, help="the results file")
     explain.add_argument("index", type=int, help="the parameter set")
 
-    plot = command("plot", _plot, "draw figures from a results file")
-    plot.add_argument("file", type=Path, help="the results file")
-    plot.add_argument("kind", nargs="*", help="which figures (default: all that apply)")
+    plot = command("plot", _plot, "draw figures from results files", epilog=_FIGURES)
+    plot.add_argument(
+        "what",
+        nargs="+",
+        metavar="FILE [FILE ...] [KIND ...]",
+        help="the results files, then which figures (default: all that the file has enough for)",
+    )
     plot.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where to (default: beside the results file)"
+    )
+    plot.add_argument(
+        "--format",
+        type=_words,
+        default=["png"],
+        metavar="png,pdf,svg",
+        help="one or several file formats (default: png)",
+    )
+    plot.add_argument(
+        "-p",
+        "--parameters",
+        type=_words,
+        metavar="NAME,NAME",
+        help="which parameters: two for scatter, any number for combination, slices and importance",
+    )
+    plot.add_argument(
+        "--contour", action="store_true", help="of scatter: fill the plane between the sets"
+    )
+    plot.add_argument(
+        "--animate", action="store_true", help="of scatter: a GIF that grows with the search"
+    )
+    plot.add_argument(
+        "--optimum",
+        type=float,
+        metavar="RESULT",
+        help="of convergence: the best possible result; draws the distance from it",
+    )
+    plot.add_argument(
+        "--dpi", type=_dpi, default=150, help="dots per inch of a PNG or GIF (default: %(default)g)"
     )
     return top
 
@@ -308,10 +353,36 @@ def _explain(options: argparse.Namespace) -> int:
     return 0 if same else 1
 
 
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _dpi(text: str) -> float:
+    dpi = float(text)
+    if not 10 <= dpi <= 2400:
+        raise argparse.ArgumentTypeError(f"{text} is no resolution; give 10 to 2400")
+    return dpi
+
+
 def _plot(options: argparse.Namespace) -> int:
-    from .plotting import save_figures
+    from .plotting import Options, save_figures
     from .store import read
 
-    for path in save_figures(read(options.file), options.kind, options.out):
+    # A word that is neither first nor looks like a file is a kind of figure.
+    files = [
+        word
+        for place, word in enumerate(options.what)
+        if place == 0 or Path(word).suffix or Path(word).is_file() or os.sep in word
+    ]
+    kinds = [word for word in options.what if word not in files]
+    how = Options(
+        parameters=options.parameters,
+        contour=options.contour,
+        animate=options.animate,
+        optimum=options.optimum,
+        formats=options.format,
+        dpi=options.dpi,
+    )
+    for path in save_figures([read(file) for file in files], kinds, options.out, how):
         print(path)
     return 0

@@ -238,3 +238,8 @@ def _others(explanation: Explanation) -> list[str]:
             f"acquisition {other.acquisition:.4g}"
         )
     return lines
+
+
+def experiment_of(snapshot: Snapshot) -> Experiment:
+    """The experiment that a results file is of, but for its target."""
+    return _experiment(snapshot)

@@ -1,0 +1,174 @@
+"""What all figures look alike in: colours, sizes, legends, titles, the colours of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+
+from .. import analysis
+from ..errors import PhsError
+from ..log import Source
+from ..store import Snapshot
+
+# Okabe and Ito's colours, which people with colour-blindness can tell apart.
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, GREY = "#E69F00", "#56B4E9", "#555555"
+
+#: Results over a wider range than this get a logarithmic axis.
+LOG_SPAN = 1000.0
+WIDTH, HEIGHT = 6.0, 4.0
+SMALL = 8.5
+
+
+class NothingToDraw(PhsError):
+    """A results file holds too little, or nothing of the kind, for a figure."""
+
+
+class Look(NamedTuple):
+    """How sets of some sources are told apart: by marker, and where it is free, by colour."""
+
+    sources: tuple[Source, ...]
+    label: str
+    marker: str
+    colour: str
+    filled: bool
+
+
+#: First those that were not searched for.
+LOOKS = (
+    Look((Source.EXPLICIT, Source.GRID, Source.RANDOM, Source.CHOICE), "drawn", "o", BLUE, True),
+    Look((Source.SOBOL,), "Sobol, before any result", "+", GREEN, False),
+    Look((Source.BAYESIAN,), "Bayesian", "x", VERMILION, False),
+)
+
+
+def new_figure(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes, laid out so that nothing overlaps."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    bare(axes)
+    return figure, axes
+
+
+def bare(axes: Axes) -> None:
+    """Take away the lines that say nothing."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def legend_above(axes: Axes, columns: int | None = None) -> Legend:
+    """A legend between title and axes, where it covers no data."""
+    handles, labels = axes.get_legend_handles_labels()
+    legend = axes.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=columns or len(labels),
+        frameon=False,
+        fontsize=SMALL,
+        handletextpad=0.4,
+        columnspacing=1.1,
+        borderaxespad=0.1,
+        markerscale=0.9,
+    )
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):  # a source has a marker, and no one colour
+            handle.set_array(None)
+            handle.set_color(GREY)
+    rows = -(-len(labels) // (columns or len(labels)))
+    axes.set_title(axes.get_title(), fontsize=10, pad=8 + 14 * rows)
+    return legend
+
+
+def title(snapshot: Snapshot) -> str:
+    """The target, and the best result with its set."""
+    name = snapshot.definition.get("target", snapshot.path.stem)
+    index = analysis.best(snapshot)
+    if index is None:
+        return str(name)
+    return f"{name}: best {analysis.results(snapshot)[index]:.6g} (set {index})"
+
+
+def spans_decades(found: np.ndarray) -> bool:
+    """Whether results ask for a logarithmic scale."""
+    found = found[np.isfinite(found)]
+    if not len(found) or found.min() <= 0:
+        return False
+    return bool(found.max() / found.min() > LOG_SPAN)
+
+
+class Colours(NamedTuple):
+    """From results to colours: the best are the darkest.
+
+    Attributes
+    ----------
+    norm : Normalize
+    cmap : Colormap
+    extend : {"neither", "min", "max"}
+        Where results lie beyond the range of the colours.
+    """
+
+    norm: Normalize
+    cmap: Colormap
+    extend: str
+
+    @property
+    def log(self) -> bool:
+        """Whether they follow the logarithm of the result."""
+        return isinstance(self.norm, LogNorm)
+
+    @classmethod
+    def of(cls, found: np.ndarray, maximize: bool) -> Colours:
+        """The colours for these results; NaN do not count."""
+        found = found[np.isfinite(found)]
+        # The pale end of viridis cannot be seen on white.
+        shades = colormaps["viridis"](np.linspace(0.0, 0.93, 256))
+        cmap = ListedColormap(shades[::-1] if maximize else shades, "results")
+        low, high = float(found.min()), float(found.max())
+        if low == high:
+            room = abs(low) / 20 or 0.5
+            return cls(Normalize(low - room, high + room), cmap, "neither")
+        if spans_decades(found):
+            return cls(LogNorm(low, high), cmap, "neither")
+        # A few wild results must not leave one colour for all others.
+        if maximize:
+            edge = float(np.quantile(found, 0.1))
+            if (edge - low) > (high - edge) > 0:
+                return cls(Normalize(edge, high), cmap, "min")
+        else:
+            edge = float(np.quantile(found, 0.9))
+            if (high - edge) > (edge - low) > 0:
+                return cls(Normalize(low, edge), cmap, "max")
+        return cls(Normalize(low, high), cmap, "neither")
+
+
+def quality_order(found: np.ndarray, maximize: bool) -> np.ndarray:
+    """Numbers of the results from worst to best, NaN left out: to be drawn in this order."""
+    order = np.argsort(-found if not maximize else found, kind="stable")
+    return order[np.isfinite(found[order])]
+
+
+def shortened(text: str, limit: int = 14) -> str:
+    """
+    >>> shortened("a_very_long_category_name")
+    'a_very_long_c…'
+    """
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def listing(names: Iterable[str]) -> str:
+    """
+    >>> listing(["x", "y"])
+    "'x', 'y'"
+    """
+    return ", ".join(map(repr, names))
