@@ -147,7 +147,7 @@ def convergence(snapshots: Sequence[Snapshot], optimum: float | None = None) -> 
         # Where the optimum is met, the distance is zero, which no logarithm shows.
         axes.set_yscale("symlog", linthresh=float(everything[everything > 0].min()))
     axes.set_xlim(1, longest + 0.01 * longest)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set_xlabel("parameter sets")
     axes.set_ylabel("best result so far" if optimum is None else "distance of best from optimum")
     axes.set_title(str(snapshots[0].definition.get("target", "")))

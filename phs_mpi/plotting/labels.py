@@ -12,6 +12,8 @@ from matplotlib.patheffects import withStroke
 _FONT = 6.5
 #: Half the width of a marker, in points.
 MARKER = 2.2
+#: Radius of the circle around the best, in points.
+CIRCLE = 7.0
 #: Directions in which a label may stand, in order of preference: right or left, above or below.
 _CORNERS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 
@@ -65,6 +67,8 @@ def place_labels(
                     path_effects=[withStroke(linewidth=1.6, foreground="white", alpha=0.8)],
                 )
                 break
+        if first:  # nothing else inside the circle
+            taken.append(np.array([x - CIRCLE, y - CIRCLE, x + CIRCLE, y + CIRCLE]))
 
 
 def _inside(box: np.ndarray, frame: np.ndarray) -> bool:

@@ -18,13 +18,15 @@ from matplotlib.patches import Polygon
 from ..errors import PhsError
 from ..store import Snapshot
 from .data import ParameterAxis, Sets, chosen, need_different, parameter_axes, sets_with_results
-from .labels import place_labels
+from .labels import CIRCLE, place_labels
 from .style import LOOKS, VERMILION, Colours, legend_above, listing, new_figure, quality_order
 
 #: As many sets all get their number, as far as there is room; of more, only the best ones.
 NUMBERED, BEST_NUMBERED = 100, 12
-#: Points of the contour's grid along each parameter, and its levels.
+#: Points of the contour's grid along each parameter, its levels, and how many points its edges
+#: are rounded over.
 GRID, LEVELS = 90, 12
+ROUNDED = 2.0
 #: Neighbours over which the contour of many sets is averaged: what two parameters leave open
 #: scatters, and a surface through every point would show that scatter.
 NEIGHBOURS = 12
@@ -199,7 +201,7 @@ class _View:
             axes.plot(
                 *self.places[best[-1]],
                 "o",
-                markersize=14,
+                markersize=2 * CIRCLE,
                 markerfacecolor="none",
                 markeredgecolor=VERMILION,
                 markeredgewidth=1.8,
@@ -233,7 +235,8 @@ class _View:
 
     def surface(self, upto: int) -> _Surface | None:
         """Results interpolated on a grid; None if the sets lie on a line."""
-        from scipy.interpolate import CloughTocher2DInterpolator, NearestNDInterpolator
+        from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+        from scipy.ndimage import gaussian_filter
         from scipy.spatial import ConvexHull, QhullError, cKDTree
 
         even = np.stack([self.x.even, self.y.even], axis=1)
@@ -257,15 +260,16 @@ class _View:
         line = np.linspace(0.0, 1.0, GRID)
         grid = np.meshgrid(line, line)
         try:
-            heights = CloughTocher2DInterpolator(points, found)(*grid)
+            heights = LinearNDInterpolator(points, found)(*grid)
             hull = points[ConvexHull(points).vertices]
         except QhullError:
             return None
-        # A smooth surface may swing beyond its points, which would promise what nobody has seen.
-        heights = np.clip(heights, found.min(), found.max())
         # The picture is cut along the hull; up to there each cell of the grid needs a height.
         outside = np.isnan(heights)
         heights[outside] = NearestNDInterpolator(points, found)(*grid)[outside]
+        # Flat triangles with their edges rounded: a spline would swing, and show valleys between
+        # the sets that nobody has seen.
+        heights = gaussian_filter(heights, ROUNDED)
         if self.colours.log:
             heights = np.exp(heights)
 

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.collections import PathCollection
 from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from .. import analysis
 from ..errors import PhsError
@@ -97,6 +99,16 @@ def title(snapshot: Snapshot) -> str:
     if index is None:
         return str(name)
     return f"{name}: best {analysis.results(snapshot)[index]:.6g} (set {index})"
+
+
+def plain_decades(axis: Axis) -> None:
+    """Numbers as 0.2, 0.5, 1 on a logarithmic axis that does not reach over many decades."""
+    low, high = sorted(axis.get_view_interval())
+    if low <= 0 or high / low > LOG_SPAN:
+        return
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def spans_decades(found: np.ndarray) -> bool:

@@ -28,6 +28,7 @@ from .style import (
     legend_above,
     listing,
     new_figure,
+    plain_decades,
     shortened,
     title,
 )
@@ -165,9 +166,11 @@ def slices(snapshot: Snapshot, parameters: Sequence[str] | None = None) -> Figur
         _draw_slice(above, below, cuts[k], result, most)
         above.set_yscale(scale)
         above.set_ylim(ends)
+        if scale == "log":
+            plain_decades(above.yaxis)
         below.set_ylim(0, 1.1)
         if column:
-            above.tick_params(labelleft=False)
+            above.tick_params(labelleft=False, which="both")
             below.tick_params(labelleft=False)
         else:
             above.set_ylabel("result")
@@ -316,6 +319,10 @@ def calibration(snapshot: Snapshot) -> Figure:
     low, high = float(shown.min()), float(shown.max())
     room = 0.05 * (high - low) or 0.05 * abs(low) or 1.0
     ends = low - room, high + room
+    if low > 0 and high / low > LOG_RATIO:
+        left.set_xscale("log")
+        left.set_yscale("log")
+        ends = low / (high / low) ** 0.06, high * (high / low) ** 0.06
     left.plot(ends, ends, color=GREY, linewidth=1, label="as predicted")
     left.errorbar(
         data.mean,
@@ -331,6 +338,9 @@ def calibration(snapshot: Snapshot) -> Figure:
     )
     left.set_xlim(ends)
     left.set_ylim(ends)
+    if left.get_xscale() == "log":
+        plain_decades(left.xaxis)
+        plain_decades(left.yaxis)
     left.set_xlabel("predicted result")
     left.set_ylabel("result found")
     legend_above(left)
@@ -351,8 +361,9 @@ def _histogram(axes: Axes, errors: np.ndarray) -> None:
     within = [100 * np.mean(np.abs(errors) <= k) for k in (1, 2)]
     axes.set_xlabel(
         "(found − predicted) / std\n"
-        f"{within[0]:.0f} % within ±1 (68 % if calibrated), {within[1]:.0f} % within ±2 (95 %)",
-        fontsize=8.5,
+        f"{within[0]:.0f} % within ±1, {within[1]:.0f} % within ±2\n"
+        "(68 % and 95 % if calibrated)",
+        fontsize=9,
     )
     axes.set_ylabel("density")
     if (np.abs(errors) > reach).any():
