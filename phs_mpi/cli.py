@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__
+from . import __version__, plot_command
 from .backends import base
 from .errors import PhsError
 
@@ -28,18 +28,6 @@ exit status of a run:
   2   bad input: one line says what is wrong and how to mend it
   3   stopped before the end; the same command goes on
   70  a rank, or the Dask scheduler, broke down; the same command goes on
-"""
-
-_FIGURES = """\
-figures:
-  evolution    result over parameter set, with the best so far
-  scatter      two parameters, the result in colour; --contour, --animate
-  combination  all parameters at once, each set a line
-  timeline     what each worker did when
-  slices       surrogate and expected improvement along each parameter through the best set
-  importance   how much each parameter matters
-  calibration  what the proposals predicted, and what was found
-  convergence  best so far of several files, with median and quartiles (the default for several)
 """
 
 
@@ -176,45 +164,8 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("file", type=Path, help="the results file")
     explain.add_argument("index", type=int, help="the parameter set")
 
-    plot = command("plot", _plot, "draw figures from results files", epilog=_FIGURES)
-    plot.add_argument(
-        "what",
-        nargs="+",
-        metavar="FILE [FILE ...] [KIND ...]",
-        help="the results files, then which figures (default: all that the file has enough for)",
-    )
-    plot.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where to (default: beside the results file)"
-    )
-    plot.add_argument(
-        "--format",
-        type=_words,
-        default=["png"],
-        metavar="png,pdf,svg",
-        help="one or several file formats (default: png)",
-    )
-    plot.add_argument(
-        "-p",
-        "--parameters",
-        type=_words,
-        metavar="NAME,NAME",
-        help="which parameters: two for scatter, any number for combination, slices and importance",
-    )
-    plot.add_argument(
-        "--contour", action="store_true", help="of scatter: fill the plane between the sets"
-    )
-    plot.add_argument(
-        "--animate", action="store_true", help="of scatter: a GIF that grows with the search"
-    )
-    plot.add_argument(
-        "--optimum",
-        type=float,
-        metavar="RESULT",
-        help="of convergence: the best possible result; draws the distance from it",
-    )
-    plot.add_argument(
-        "--dpi", type=_dpi, default=150, help="dots per inch of a PNG or GIF (default: %(default)g)"
-    )
+    plot = command("plot", plot_command.run, "draw figures from results files")
+    plot_command.add_arguments(plot)
     return top
 
 
@@ -351,38 +302,3 @@ def _explain(options: argparse.Namespace) -> int:
     words, same = text(read(options.file, verify=True), options.index)
     print(words)
     return 0 if same else 1
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _dpi(text: str) -> float:
-    dpi = float(text)
-    if not 10 <= dpi <= 2400:
-        raise argparse.ArgumentTypeError(f"{text} is no resolution; give 10 to 2400")
-    return dpi
-
-
-def _plot(options: argparse.Namespace) -> int:
-    from .plotting import Options, save_figures
-    from .store import read
-
-    # A word that is neither first nor looks like a file is a kind of figure.
-    files = [
-        word
-        for place, word in enumerate(options.what)
-        if place == 0 or Path(word).suffix or Path(word).is_file() or os.sep in word
-    ]
-    kinds = [word for word in options.what if word not in files]
-    how = Options(
-        parameters=options.parameters,
-        contour=options.contour,
-        animate=options.animate,
-        optimum=options.optimum,
-        formats=options.format,
-        dpi=options.dpi,
-    )
-    for path in save_figures([read(file) for file in files], kinds, options.out, how):
-        print(path)
-    return 0

@@ -6,6 +6,7 @@ and nothing is left in a global state; what they show is also to be had as plain
 (``..._of`` functions).
 """
 
+from .calibration import Calibration, calibration, calibration_of
 from .combination import combination
 from .convergence import Runs, convergence, runs_of
 from .evolution import evolution
@@ -13,7 +14,7 @@ from .importance import Importance, importance, importance_of
 from .saving import FORMATS, KINDS, Options, save_figures
 from .scatter import animate, scatter
 from .style import NothingToDraw
-from .surrogate import Calibration, Slice, calibration, calibration_of, slices, slices_of
+from .surrogate import Slice, slices, slices_of
 from .timeline import Work, timeline, work
 
 __all__ = [

@@ -28,7 +28,9 @@ from .style import (
 )
 
 #: Lines beyond so many are drawn for the better half, and evenly from the rest.
-MOST_LINES = 2000
+MOST_LINES = 1000
+#: So many of the best sets are drawn strongly.
+STANDING_OUT = 25
 
 
 def combination(snapshot: Snapshot, parameters: Sequence[str] | None = None) -> Figure:
@@ -61,18 +63,22 @@ def combination(snapshot: Snapshot, parameters: Sequence[str] | None = None) -> 
     lines = np.stack([across, heights], axis=2)
     count = len(order)
     shades = colours.cmap(colours.norm(data.found[order]))
-    # The worse, the fainter: what good sets have in common must show through many bad ones.
-    rank = np.linspace(0, 1, count) if count > 1 else np.ones(1)
-    faintest = float(np.clip(12 / np.sqrt(count), 0.12, 0.7))
-    shades[:, 3] = faintest + (0.9 - faintest) * rank**3
+    # A few dozen lines stand out: what good sets have in common must show, however many bad ones
+    # there are.
+    standing = np.exp(-np.arange(count)[::-1] / STANDING_OUT)
+    faintest = float(np.clip(10 / count**0.7, 0.04, 0.7))
+    shades[:, 3] = faintest + (0.9 - faintest) * standing
     axes.add_collection(
-        LineCollection(list(lines), colors=shades, linewidths=0.5 + 0.6 * rank, label="_sets")
+        LineCollection(list(lines), colors=shades, linewidths=0.6 + 0.5 * standing, label="_sets")
     )
     (best,) = axes.plot(
         across[-1], heights[-1], "o-", color=VERMILION, linewidth=2, markersize=4, label="best"
     )
     best.set_path_effects([withStroke(linewidth=3.4, foreground="white")])
     _scales(axes, axes_of)
+    # The same room at the ends, in inches, however many axes there are.
+    inch = (len(names) - 1) / (figure.get_figwidth() - 1.9)
+    axes.set_xlim(-0.15 * inch, len(names) - 1 + 0.5 * inch)
     bar = ScalarMappable(colours.norm, colours.cmap)
     figure.colorbar(bar, ax=axes, label="result", extend=colours.extend, pad=0.02)
     axes.set_title(title(snapshot))
@@ -128,7 +134,6 @@ def _scales(axes: Axes, axes_of: Sequence[ParameterAxis]) -> None:
     axes.tick_params(axis="x", length=0, pad=6)
     axes.set_yticks([])
     axes.set_ylim(-0.04, 1.04)
-    axes.set_xlim(-0.05 * (len(names) - 1), 1.09 * (len(names) - 1))
 
 
 def _ticks(axis: ParameterAxis) -> list[tuple[float, str]]:

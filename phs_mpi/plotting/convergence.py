@@ -22,6 +22,7 @@ from .style import (
     SKY,
     VERMILION,
     legend_above,
+    literally,
     new_figure,
     spans_decades,
 )
@@ -96,7 +97,7 @@ def runs_of(snapshots: Sequence[Snapshot], optimum: float | None = None) -> list
 def _runs(members: list[tuple[Snapshot, np.ndarray]]) -> Runs:
     stems = [snapshot.path.stem for snapshot, _ in members]
     label = stems[0] if len(stems) == 1 else f"{stems[0]} … {stems[-1]} ({len(stems)} runs)"
-    return Runs(label, [curve for _, curve in members])
+    return Runs(literally(label), [curve for _, curve in members])
 
 
 def convergence(snapshots: Sequence[Snapshot], optimum: float | None = None) -> Figure:

@@ -21,7 +21,7 @@ def evolution(snapshot: Snapshot) -> Figure:
     found, count = data.found, len(data.found)
     figure, axes = new_figure()
     index = np.arange(count)
-    size = float(np.clip(110 / np.sqrt(count), 1.2, 6.0))
+    size = float(np.clip(110 / np.sqrt(count), 1.8, 6.0))
     for look in LOOKS:
         here = data.seen & np.isin(data.source, look.sources)
         if here.any():
@@ -46,7 +46,7 @@ def evolution(snapshot: Snapshot) -> Figure:
             0.03,
             transform=axes.get_xaxis_transform(),
             color=PURPLE,
-            linewidth=1.2,
+            linewidth=float(np.clip(120 / len(failed), 0.3, 1.2)),
             label=f"failed ({len(failed)})",
         )
         axes.margins(y=0.09)  # the ticks stand below all results

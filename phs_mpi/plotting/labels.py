@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-_FONT = 6.5
+_FONT = 7.0
 #: Half the width of a marker, in points.
 MARKER = 2.2
 #: Radius of the circle around the best, in points.

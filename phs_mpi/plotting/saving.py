@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 
 from ..errors import PhsError
 from ..store import Snapshot
+from .calibration import calibration
 from .combination import combination
 from .convergence import convergence
+from .data import chosen
 from .evolution import evolution
 from .importance import importance
 from .scatter import animate, scatter
-from .style import NothingToDraw
-from .surrogate import calibration, slices
+from .surrogate import slices
 from .timeline import timeline
 
 FORMATS = ("png", "pdf", "svg")
@@ -95,7 +96,7 @@ def save_figures(
         Keys of :data:`KINDS`, or "convergence"; default: all that the file has enough for, and
         for several files "convergence".
     folder : path, optional
-        Default: the first results file's.
+        Default: each results file's own.
     options : Options, optional
 
     Returns
@@ -112,31 +113,30 @@ def save_figures(
     files = [snapshots] if isinstance(snapshots, Snapshot) else list(snapshots)
     options = options or Options()
     kinds = list(dict.fromkeys(kinds))
-    _check(kinds, options)
-    target = Path(folder) if folder is not None else files[0].path.parent
     if kinds:
         asked = kinds
     elif len(files) > 1:
         asked = [SHARED]
     else:
         asked = ["scatter"] if options.animate or options.contour else list(KINDS)
+    _check(files, asked, folder, options)
     paths: list[Path] = []
     lacking: list[PhsError] = []
-    with _writing(target):
-        target.mkdir(parents=True, exist_ok=True)
-        for kind in asked:
+    for kind in asked:
+        for snapshot in files if kind != SHARED else files[:1]:
+            target = Path(folder) if folder is not None else snapshot.path.parent
+            stem = target / f"{snapshot.path.stem}.{kind}"
             try:
-                if kind == SHARED:
-                    figure = convergence(files, options.optimum)
-                    paths += _save(figure, target / f"{files[0].path.stem}.{kind}", options)
-                    continue
-                for snapshot in files:
-                    stem = target / f"{snapshot.path.stem}.{kind}"
-                    if kind == "scatter" and options.animate:
+                with _writing(target):
+                    if kind == SHARED:
+                        paths += _save(convergence(files, options.optimum), stem, options)
+                    elif kind == "scatter" and options.animate:
                         paths.append(_animated(snapshot, stem, options))
                     else:
                         paths += _save(KINDS[kind](snapshot, options), stem, options)
-            except NothingToDraw as error:
+            except _Unwritable:
+                raise
+            except PhsError as error:
                 if kinds:
                     raise
                 lacking.append(error)
@@ -145,7 +145,16 @@ def save_figures(
     return paths
 
 
-def _check(kinds: Sequence[str], options: Options) -> None:
+class _Unwritable(PhsError):
+    """A figure that is drawn cannot be written."""
+
+
+def _check(
+    files: Sequence[Snapshot],
+    kinds: Sequence[str],
+    folder: str | os.PathLike | None,
+    options: Options,
+) -> None:
     for kind in kinds:
         if kind not in KINDS and kind != SHARED:
             raise PhsError(
@@ -160,6 +169,25 @@ def _check(kinds: Sequence[str], options: Options) -> None:
             )
     if not options.formats:
         raise PhsError("no format is given", remedy=f"choose of {', '.join(FORMATS)}")
+    for option, given, kind in (
+        ("--contour", options.contour, "scatter"),
+        ("--animate", options.animate, "scatter"),
+        ("--optimum", options.optimum is not None, SHARED),
+    ):
+        if given and kind not in kinds:
+            raise PhsError(
+                f"{option} is for the figure {kind}, which is not drawn", remedy=f"add {kind}"
+            )
+    for snapshot in files:
+        chosen(snapshot, options.parameters)
+    stems = [snapshot.path.stem for snapshot in files]
+    twice = [stem for stem in stems if stems.count(stem) > 1]
+    if twice and folder is not None and any(kind != SHARED for kind in kinds):
+        raise PhsError(
+            f"two results files are called {twice[0]!r}, and so would be their figures in {folder}",
+            value=twice[0],
+            remedy="leave --out away, or draw them apart",
+        )
 
 
 def _save(figure: Figure, stem: Path, options: Options) -> list[Path]:
@@ -179,9 +207,10 @@ def _animated(snapshot: Snapshot, stem: Path, options: Options) -> Path:
 @contextmanager
 def _writing(target: Path) -> Iterator[None]:
     try:
+        target.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise PhsError(
+        raise _Unwritable(
             f"cannot write figures in {target}: {error.strerror or error}",
             value=str(target),
             remedy="name another folder with --out",

@@ -178,6 +178,7 @@ class _View:
         if surface is not None:
             self._fill(axes, surface)
         size = float(np.clip(60 - 0.06 * len(here), 12, 34))
+        edge = 0.5 if len(here) <= 1000 else 0.0
         for look in LOOKS:
             these = np.flatnonzero(here & np.isin(self.data.source, look.sources))
             these = these[quality_order(self.data.found[these], self.snapshot.maximize)]
@@ -191,7 +192,7 @@ class _View:
                 cmap=self.colours.cmap,
                 marker=look.marker,
                 s=size if look.filled else 1.2 * size,
-                linewidths=0.5 if look.filled else 1.6,
+                linewidths=edge if look.filled else 1.4,
                 edgecolors="white" if look.filled else None,
                 label=look.label,
                 zorder=3,

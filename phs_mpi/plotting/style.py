@@ -26,7 +26,10 @@ ORANGE, SKY, GREY = "#E69F00", "#56B4E9", "#555555"
 
 #: Results over a wider range than this get a logarithmic axis.
 LOG_SPAN = 1000.0
-WIDTH, HEIGHT = 6.0, 4.0
+#: So do predictions, which also matter where they are low, over a wider range than this.
+LOG_RATIO = 5.0
+#: Inches; letters stay legible when a figure is shrunk to a column of 3.5 inches.
+WIDTH, HEIGHT = 5.4, 3.7
 SMALL = 8.5
 
 
@@ -70,12 +73,13 @@ def bare(axes: Axes) -> None:
 def legend_above(axes: Axes, columns: int | None = None) -> Legend:
     """A legend between title and axes, where it covers no data."""
     handles, labels = axes.get_legend_handles_labels()
+    columns = columns or max(1, len(labels))
     legend = axes.legend(
         handles,
         labels,
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
-        ncols=columns or len(labels),
+        ncols=columns,
         frameon=False,
         fontsize=SMALL,
         handletextpad=0.4,
@@ -87,7 +91,7 @@ def legend_above(axes: Axes, columns: int | None = None) -> Legend:
         if isinstance(handle, PathCollection):  # a source has a marker, and no one colour
             handle.set_array(None)
             handle.set_color(GREY)
-    rows = -(-len(labels) // (columns or len(labels)))
+    rows = -(-len(labels) // columns)
     axes.set_title(axes.get_title(), fontsize=10, pad=8 + 14 * rows)
     return legend
 
@@ -171,11 +175,18 @@ def quality_order(found: np.ndarray, maximize: bool) -> np.ndarray:
 
 
 def shortened(text: str, limit: int = 14) -> str:
-    """
+    """One line that fits beside an axis.
+
     >>> shortened("a_very_long_category_name")
     'a_very_long_c…'
     """
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    text = " ".join(text.split()) or "''"
+    return literally(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def literally(text: str) -> str:
+    """The text for matplotlib, to which two dollars mean mathematics and a first _ nothing."""
+    return ("\u200a" if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
 def listing(names: Iterable[str]) -> str:

@@ -11,7 +11,18 @@ from matplotlib.figure import Figure
 
 from ..log import Status
 from ..store import Snapshot
-from .style import BLUE, HEIGHT, ORANGE, PURPLE, SKY, WIDTH, NothingToDraw, legend_above, new_figure
+from .style import (
+    BLUE,
+    HEIGHT,
+    ORANGE,
+    PURPLE,
+    SKY,
+    WIDTH,
+    NothingToDraw,
+    legend_above,
+    literally,
+    new_figure,
+)
 
 #: Pauses in which no worker did anything, longer than this share of all the rest, are cut out.
 PAUSE = 0.2
@@ -68,9 +79,7 @@ def work(snapshot: Snapshot) -> Work:
     NothingToDraw
         If none is finished.
     """
-    finished = np.flatnonzero(snapshot.columns["end"] > 0)
-    rows = snapshot.rows(finished)
-    rows = rows[rows["status"] > Status.RUNNING]
+    rows = snapshot.rows(np.flatnonzero(snapshot.finished))
     if not len(rows):
         raise NothingToDraw(f"{snapshot.path} has nothing for timeline: no finished evaluation yet")
     hosts, host = np.unique(rows["host"], return_inverse=True)
@@ -138,6 +147,8 @@ def timeline(snapshot: Snapshot) -> Figure:
             xytext=(3, 3),
             textcoords="offset points",
             fontsize=7,
+            zorder=5,
+            bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1},
         )
     span = float(data.end.max()) / scale or 1.0
     axes.set_xlim(-0.01 * span, 1.01 * span)
@@ -163,7 +174,7 @@ def _margins(axes: Axes, data: Work) -> None:
     axes.set_yticks(
         range(count),
         [
-            f"{host}  {worker}" if first and host else str(worker)
+            f"{literally(host)}  {worker}" if first and host else str(worker)
             for host, worker, first in zip(
                 data.host.tolist(), data.worker.tolist(), new.tolist(), strict=True
             )
