@@ -12,7 +12,7 @@ from .convergence import Runs, convergence, runs_of
 from .evolution import evolution
 from .importance import Importance, importance, importance_of
 from .saving import FORMATS, KINDS, Options, save_figures
-from .scatter import animate, scatter
+from .scatter import Surface, animate, interpolated, scatter
 from .style import NothingToDraw
 from .surrogate import Slice, slices, slices_of
 from .timeline import Work, timeline, work
@@ -26,6 +26,7 @@ __all__ = [
     "Options",
     "Runs",
     "Slice",
+    "Surface",
     "Work",
     "animate",
     "calibration",
@@ -35,6 +36,7 @@ __all__ = [
     "evolution",
     "importance",
     "importance_of",
+    "interpolated",
     "runs_of",
     "save_figures",
     "scatter",

@@ -31,6 +31,8 @@ ROUNDED = 2.0
 #: scatters, and a surface through every point would show that scatter.
 NEIGHBOURS = 12
 FRAMES = 60
+#: Milliseconds that a frame, and the last one, is shown.
+FRAME, LAST_FRAME = 130, 2500
 
 
 def scatter(
@@ -81,29 +83,57 @@ def animate(
         At most; a longer search grows by several sets at a time.
     dpi : float
     """
-    from matplotlib.animation import PillowWriter
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
 
     view = _View.of(snapshot, x, y, contour)
     figure, axes = new_figure()
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
     view.draw(figure, axes)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # nothing may move between two pictures
     limits = axes.get_xlim(), axes.get_ylim()
     known = np.flatnonzero(view.data.seen)
     counts = np.unique(np.linspace(1, len(known), min(frames, len(known))).astype(int))
-    writer = PillowWriter(fps=8)
-    writer.setup(figure, os.fspath(path), dpi)
-    for count in [*counts.tolist(), *counts[-1:].tolist() * 12]:  # the last one stays for a while
+    pictures = []
+    for count in counts.tolist():
         axes.clear()
         axes.grid(alpha=0.25, linewidth=0.6)
         view.draw(figure, axes, upto=int(known[count - 1]) + 1, limits=limits)
-        writer.grab_frame()
-    writer.finish()
+        canvas.draw()
+        pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
+    pictures[0].save(
+        path,
+        format="GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=[FRAME] * (len(pictures) - 1) + [LAST_FRAME],
+        loop=0,
+    )
     return Path(path)
 
 
-class _Surface(NamedTuple):
-    """A grid of heights, and the outline within which they mean something."""
+def interpolated(snapshot: Snapshot, x: str | None = None, y: str | None = None) -> Surface:
+    """The results between the sets, as the contour of :func:`scatter` shows them."""
+    view = _View.of(snapshot, x, y, contour=True)
+    surface = view.surface(len(view.data.found))
+    assert surface is not None
+    return surface
+
+
+class Surface(NamedTuple):
+    """Results on a grid.
+
+    Attributes
+    ----------
+    x, y : ndarray of shape (n,)
+        Values of the two parameters.
+    heights : ndarray of shape (n, n)
+        Results; a row for each `y`.
+    hull : ndarray of shape (m, 2)
+        The outermost sets: only between them do the heights mean anything.
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -234,7 +264,7 @@ class _View:
             return str(name)
         return f"{name}: best {self.data.found[best[-1]]:.6g} (set {best[-1]})"
 
-    def surface(self, upto: int) -> _Surface | None:
+    def surface(self, upto: int) -> Surface | None:
         """Results interpolated on a grid; None if the sets lie on a line."""
         from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
         from scipy.ndimage import gaussian_filter
@@ -280,9 +310,9 @@ class _View:
             return np.where(logs, 10.0 ** np.where(logs, scaled, 0.0), scaled)
 
         x, y = back(np.stack([line, line], axis=1)).T
-        return _Surface(x, y, heights, back(hull))
+        return Surface(x, y, heights, back(hull))
 
-    def _fill(self, axes: Axes, surface: _Surface) -> None:
+    def _fill(self, axes: Axes, surface: Surface) -> None:
         norm = self.colours.norm
         assert norm.vmin is not None
         assert norm.vmax is not None

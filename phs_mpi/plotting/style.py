@@ -154,17 +154,16 @@ class Colours(NamedTuple):
         if low == high:
             room = abs(low) / 20 or 0.5
             return cls(Normalize(low - room, high + room), cmap, "neither")
-        if spans_decades(found):
-            return cls(LogNorm(low, high), cmap, "neither")
         # A few wild results must not leave one colour for all others.
-        if maximize:
-            edge = float(np.quantile(found, 0.1))
-            if (edge - low) > (high - edge) > 0:
-                return cls(Normalize(edge, high), cmap, "min")
-        else:
-            edge = float(np.quantile(found, 0.9))
-            if (high - edge) > (edge - low) > 0:
-                return cls(Normalize(low, edge), cmap, "max")
+        best, edge, worst = high, float(np.quantile(found, 0.1)), low
+        if not maximize:
+            best, edge, worst = low, float(np.quantile(found, 0.9)), high
+        if spans_decades(np.array([best, edge])):
+            return cls(LogNorm(low, high), cmap, "neither")
+        if abs(worst - edge) > abs(edge - best) > 0:
+            if maximize:
+                return cls(Normalize(edge, best), cmap, "min")
+            return cls(Normalize(best, edge), cmap, "max")
         return cls(Normalize(low, high), cmap, "neither")
 
 
