@@ -66,7 +66,7 @@ def combination(snapshot: Snapshot, parameters: Sequence[str] | None = None) -> 
     # A few dozen lines stand out: what good sets have in common must show, however many bad ones
     # there are.
     standing = np.exp(-np.arange(count)[::-1] / STANDING_OUT)
-    faintest = float(np.clip(10 / count**0.7, 0.04, 0.7))
+    faintest = float(np.clip(14 / count**0.7, 0.04, 0.7))
     shades[:, 3] = faintest + (0.9 - faintest) * standing
     axes.add_collection(
         LineCollection(list(lines), colors=shades, linewidths=0.6 + 0.5 * standing, label="_sets")

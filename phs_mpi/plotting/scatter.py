@@ -103,6 +103,10 @@ def animate(
         view.draw(figure, axes, upto=int(known[count - 1]) + 1, limits=limits)
         canvas.draw()
         pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
+    # The colours of the last picture, which has them all, for all: what stays the same from one
+    # to the next then takes no room.
+    palette = pictures[-1].quantize(128, dither=Image.Dither.NONE)
+    pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     pictures[0].save(
         path,
         format="GIF",
