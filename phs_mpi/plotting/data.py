@@ -21,6 +21,8 @@ from .style import NothingToDraw, listing, shortened
 LABELS = 12
 #: Values that were listed, not drawn, and lie so far apart are shown by their logarithm.
 LISTED_SPAN = 100.0
+#: Larger results and values are drawn here.
+LARGEST = 1e307
 #: Golden ratio: multiples of it, modulo 1, never cluster.
 _GOLDEN = 0.6180339887498949
 
@@ -57,12 +59,18 @@ def sets(snapshot: Snapshot) -> Sets:
     columns = snapshot.columns
     known = snapshot.finished
     return Sets(
-        found=np.where(np.isfinite(found), found, np.nan),
+        found=drawable(found),
         failed=known & np.isnan(found),
         source=columns["source"],
-        mean=np.where(known, columns["mean"], np.nan),
-        std=np.where(known, columns["std"], np.nan),
+        mean=drawable(np.where(known, columns["mean"], np.nan)),
+        std=drawable(np.where(known, columns["std"], np.nan)),
     )
+
+
+def drawable(values: np.ndarray) -> np.ndarray:
+    """Numbers that can be drawn: NaN for infinite ones, and none so large that sums overflow."""
+    values = np.asarray(values, dtype=float)
+    return np.clip(np.where(np.isfinite(values), values, np.nan), -LARGEST, LARGEST)
 
 
 def sets_with_results(snapshot: Snapshot, figure: str, least: int = 1) -> Sets:
@@ -79,7 +87,8 @@ def sets_with_results(snapshot: Snapshot, figure: str, least: int = 1) -> Sets:
         raise NothingToDraw(f"{snapshot.path} has nothing for {figure}: no result yet")
     if count < least:
         raise NothingToDraw(
-            f"{snapshot.path} has too little for {figure}: {count} results, and it takes {least}",
+            f"{snapshot.path} has too little for {figure}: it takes {least} results, and there "
+            f"{'is' if count == 1 else 'are'} {count}",
             value=count,
         )
     return found
@@ -190,8 +199,7 @@ def parameter_axes(
 def _axis(snapshot: Snapshot, name: str, cells: np.ndarray) -> ParameterAxis:
     kind = snapshot.types[name]
     if kind.real:
-        place = cells.astype(float)
-        place = np.where(np.isfinite(place), place, np.nan)
+        place = drawable(cells)
         # An explicit value may lie where a logarithmic axis does not reach.
         known = place[np.isfinite(place)]
         positive = bool(len(known) and known.min() > 0)

@@ -73,7 +73,9 @@ def importance_of(snapshot: Snapshot, parameters: Sequence[str] | None = None) -
     shown = [k for k, axis in enumerate(varying) if axis.name in names]
     if not shown:
         raise NothingToDraw(f"{snapshot.path} has nothing for importance: no parameter varies")
-    X = np.nan_to_num(np.stack([axis.even for axis in varying], axis=1))
+    # Ranks: to a tree they are all the same, and no value is too large.
+    ranks = [np.unique(axis.place, return_inverse=True)[1] for axis in varying]
+    X = np.stack(ranks, axis=1).astype(float)
     y = Standardisation.of(data.found[known]).forward(data.found[known])
     losses, explained = [], []
     for train, test in KFold(FOLDS, shuffle=True, random_state=0).split(X):

@@ -158,11 +158,12 @@ class _View:
 
     @classmethod
     def of(cls, snapshot: Snapshot, x: str | None, y: str | None, contour: bool) -> _View:
-        data = sets_with_results(snapshot, "scatter")
+        figure = "a contour" if contour else "scatter"
+        data = sets_with_results(snapshot, figure, least=3 if contour else 1)
         names = chosen(snapshot, [name for name in (x, y) if name is not None])
         if contour:
             _refuse_categories(snapshot, [name for name in (x, y) if name is not None])
-            need_different(data.found, snapshot, "a contour")
+            need_different(data.found, snapshot, figure)
         seen = np.flatnonzero(data.seen)
         if x is None or y is None:
             candidates = [n for n, kind in snapshot.types.items() if kind.real or not contour]
@@ -317,16 +318,13 @@ class _View:
         return Surface(x, y, heights, back(hull))
 
     def _fill(self, axes: Axes, surface: Surface) -> None:
-        norm = self.colours.norm
-        assert norm.vmin is not None
-        assert norm.vmax is not None
-        space = np.geomspace if self.colours.log else np.linspace
+        # In units of the colours, in which the levels are even and every number is small.
+        shades = np.clip(self.colours.norm(surface.heights), -0.5, 1.5)
         filled: QuadContourSet = axes.contourf(
             surface.x,
             surface.y,
-            surface.heights,
-            levels=space(norm.vmin, norm.vmax, LEVELS + 1),
-            norm=norm,
+            np.asarray(shades),
+            levels=np.linspace(0.0, 1.0, LEVELS + 1),
             cmap=self.colours.cmap,
             extend="both",
             alpha=0.75,

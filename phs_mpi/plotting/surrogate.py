@@ -14,7 +14,7 @@ from ..encoding import Dimension, Space
 from ..errors import PhsError
 from ..explaining import experiment_of
 from ..store import Snapshot
-from .data import chosen, need_different, rows, sets_with_results
+from .data import chosen, drawable, need_different, rows, sets_with_results
 from .style import (
     BLUE,
     GREEN,
@@ -123,7 +123,10 @@ def _cut(model: Any, space: Space, base: np.ndarray, d: Dimension, best: Any) ->
     X = np.tile(base, (len(values), 1))
     X[:, column] = one.encode([{d.name: value} for value in values])
     mean, std = model.predict(X)
-    backward = model.standardisation.backward
+
+    def backward(outputs: np.ndarray) -> np.ndarray:
+        return drawable(model.standardisation.backward(outputs))
+
     ends = np.sort([backward(mean - std), backward(mean + std)], axis=0)
     improvement = np.exp(np.maximum(model.acquisition(X), -700.0))
     return Slice(d, values, backward(mean), ends[0], ends[1], improvement, best)
@@ -146,7 +149,7 @@ def slices(snapshot: Snapshot, parameters: Sequence[str] | None = None) -> Figur
     ratios = [3.0, 1.0] * lines
     grid = figure.subplots(2 * lines, columns, squeeze=False, height_ratios=ratios)
     most = max(float(c.improvement.max()) for c in cuts) or 1.0
-    result = float(np.asarray(analysis.results(snapshot))[analysis.best(snapshot)])
+    result = float(drawable(analysis.results(snapshot))[analysis.best(snapshot)])
     scale, ends = _range(cuts, result)
     for k in range(lines * columns):
         line, column = divmod(k, columns)

@@ -54,7 +54,7 @@ def test_noise_is_said_to_be_too_little(evaluated):
 
 def test_refusals(evaluated):
     few = evaluated(lambda x, y: x, 5, x=Random(0, 1), y=Random(0, 1))
-    with pytest.raises(plotting.NothingToDraw, match="5 results, and it takes 15"):
+    with pytest.raises(plotting.NothingToDraw, match="it takes 15 results, and there are 5"):
         plotting.importance(few)
     equal = evaluated(lambda x, y: 1.0, 20, name="equal", x=Random(0, 1), y=Random(0, 1))
     with pytest.raises(plotting.NothingToDraw, match="all 20 results are equal"):

@@ -171,6 +171,9 @@ def test_refusals(mixed, evaluated):
     with pytest.raises(PhsError, match=r"all 8 results are equal \(2\)"):
         plotting.scatter(equal, contour=True)
     assert plotting.scatter(equal).axes[0].collections  # but no picture is refused without
+    two = evaluated(lambda x, y: x, 2, name="two", x=Random(0, 1), y=Random(0, 1))
+    with pytest.raises(PhsError, match="a contour: it takes 3 results, and there are 2"):
+        plotting.scatter(two, contour=True)
     line = evaluated(lambda x, y: x, name="line", x=Random(0, 1), y=Choice([1.0]))
     with pytest.raises(PhsError, match="lie on one line; choose two"):
         plotting.scatter(line, "x", "y", contour=True)

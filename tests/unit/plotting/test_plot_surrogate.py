@@ -103,7 +103,7 @@ def test_nothing_to_slice(tmp_path, evaluated):
     with pytest.raises(plotting.NothingToDraw, match="all 8 results are equal"):
         plotting.slices(equal)
     one = evaluated(lambda x, y: 2.0, 1, name="one", x=Random(0, 1), y=Random(0, 1))
-    with pytest.raises(plotting.NothingToDraw, match="1 results, and it takes 2"):
+    with pytest.raises(plotting.NothingToDraw, match="it takes 2 results, and there is 1"):
         plotting.slices(one)
 
 
