@@ -21,6 +21,7 @@ from .style import (
     bare,
     legend_above,
     plain_decades,
+    target,
 )
 
 #: Errors beyond so many standard deviations are counted in the outermost bars.
@@ -103,7 +104,7 @@ def calibration(snapshot: Snapshot) -> Figure:
     left.set_ylabel("result found")
     legend_above(left)
     _histogram(right, data.errors)
-    name = snapshot.definition.get("target", snapshot.path.stem)
+    name = target(snapshot)
     figure.suptitle(f"{name}: predictions of {len(data.sets)} Bayesian sets", fontsize=10)
     return figure
 

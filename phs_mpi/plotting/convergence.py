@@ -25,6 +25,7 @@ from .style import (
     literally,
     new_figure,
     spans_decades,
+    target,
 )
 
 _COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
@@ -151,6 +152,6 @@ def convergence(snapshots: Sequence[Snapshot], optimum: float | None = None) -> 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set_xlabel("parameter sets")
     axes.set_ylabel("best result so far" if optimum is None else "distance of best from optimum")
-    axes.set_title(str(snapshots[0].definition.get("target", "")))
+    axes.set_title(target(snapshots[0]))
     legend_above(axes, columns=1 if len(groups) > 1 or len(groups[0].label) > 40 else None)
     return figure

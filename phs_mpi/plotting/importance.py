@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ..store import Snapshot
 from .data import chosen, need_different, parameter_axes, sets_with_results
-from .style import BLUE, GREY, WIDTH, NothingToDraw, new_figure
+from .style import BLUE, GREY, WIDTH, NothingToDraw, new_figure, target
 
 #: Results below which a forest, tested on a fifth of them, learns nothing that can be shown.
 LEAST = 15
@@ -127,9 +127,9 @@ def importance(snapshot: Snapshot, parameters: Sequence[str] | None = None) -> F
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("loss of explained variance when shuffled")
     axes.legend(loc="lower right", fontsize=8.5, frameon=False)
-    name = snapshot.definition.get("target", snapshot.path.stem)
+    name = target(snapshot)
     worth = f"a forest explains {100 * max(data.explained, 0.0):.0f} % of the variance"
     if data.explained < 0.1:
-        worth += ": too little to tell"
-    axes.set_title(f"{name}: {worth}", fontsize=10)
+        worth = worth.removesuffix(" of the variance") + ", too little to tell"
+    figure.suptitle(f"{name}: {worth}", fontsize=10)
     return figure

@@ -19,7 +19,16 @@ from ..errors import PhsError
 from ..store import Snapshot
 from .data import ParameterAxis, Sets, chosen, need_different, parameter_axes, sets_with_results
 from .labels import CIRCLE, place_labels
-from .style import LOOKS, VERMILION, Colours, legend_above, listing, new_figure, quality_order
+from .style import (
+    LOOKS,
+    VERMILION,
+    Colours,
+    legend_above,
+    listing,
+    new_figure,
+    quality_order,
+    target,
+)
 
 #: As many sets all get their number, as far as there is room; of more, only the best ones.
 NUMBERED, BEST_NUMBERED = 100, 12
@@ -264,9 +273,9 @@ class _View:
         axes.set_ylim(self.y.limits())
 
     def _title(self, best: np.ndarray) -> str:
-        name = self.snapshot.definition.get("target", self.snapshot.path.stem)
+        name = target(self.snapshot)
         if not len(best):
-            return str(name)
+            return name
         return f"{name}: best {self.data.found[best[-1]]:.6g} (set {best[-1]})"
 
     def surface(self, upto: int) -> Surface | None:

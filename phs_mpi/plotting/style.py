@@ -96,12 +96,17 @@ def legend_above(axes: Axes, columns: int | None = None) -> Legend:
     return legend
 
 
+def target(snapshot: Snapshot) -> str:
+    """Name of the target, as far as a title has room for it."""
+    return shortened(str(snapshot.definition.get("target", snapshot.path.stem)), 24)
+
+
 def title(snapshot: Snapshot) -> str:
     """The target, and the best result with its set."""
-    name = snapshot.definition.get("target", snapshot.path.stem)
+    name = target(snapshot)
     index = analysis.best(snapshot)
     if index is None:
-        return str(name)
+        return name
     return f"{name}: best {analysis.results(snapshot)[index]:.6g} (set {index})"
 
 

@@ -22,6 +22,7 @@ from .style import (
     legend_above,
     literally,
     new_figure,
+    target,
 )
 
 #: Pauses in which no worker did anything, longer than this share of all the rest, are cut out.
@@ -158,10 +159,8 @@ def timeline(snapshot: Snapshot) -> Figure:
     _margins(axes, data)
     whole = np.sum(data.end - data.waits)
     share = np.sum(data.end - data.start) / whole if whole > 0 else 0.0
-    name = snapshot.definition.get("target", snapshot.path.stem)
-    axes.set_title(
-        f"{name}: {len(data.row)} evaluations, {100 * share:.1f} % of the time evaluating"
-    )
+    name = target(snapshot)
+    axes.set_title(f"{name}: {len(data.row)} evaluations, {100 * share:.1f} % evaluating")
     legend_above(axes)
     return figure
 

@@ -27,14 +27,15 @@ def test_the_parameter_that_matters_comes_first(data):
 
 
 def test_the_figure(drawn, data):
-    (axes,) = plotting.importance(drawn).axes
+    figure = plotting.importance(drawn)
+    (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == data.names
     assert [bar.get_width() for bar in axes.patches] == np.maximum(data.mean, 0).tolist()
     (whiskers,) = axes.collections
     ends = np.array(whiskers.get_segments())[:, :, 0]
     assert ends[:, 0].tolist() == data.low.tolist()
     assert ends[:, 1].tolist() == data.high.tolist()
-    assert f"explains {100 * data.explained:.0f} %" in axes.get_title()
+    assert f"explains {100 * data.explained:.0f} %" in figure.get_suptitle()
 
 
 def test_some_are_shown_and_what_never_varies_is_not(evaluated, drawn):
@@ -49,7 +50,7 @@ def test_some_are_shown_and_what_never_varies_is_not(evaluated, drawn):
 def test_noise_is_said_to_be_too_little(evaluated):
     noise = iter(np.random.default_rng(0).random(40).tolist())
     snapshot = evaluated(lambda x, y: next(noise), 40, x=Random(0, 1), y=Random(0, 1))
-    assert "too little to tell" in plotting.importance(snapshot).axes[0].get_title()
+    assert "too little to tell" in plotting.importance(snapshot).get_suptitle()
 
 
 def test_refusals(evaluated):

@@ -1,7 +1,11 @@
+import dataclasses
+import re
 import subprocess
 import sys
 
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.text import Text
 from PIL import Image
 from results import evaluate, make_experiment, resume
 from runs import mixed_experiment, run
@@ -34,6 +38,28 @@ def test_by_default_what_the_file_has_enough_for(tmp_path, evaluated):
     resume(path, make_experiment())
     evaluate(path, make_experiment(), [0, 1], failed=[0, 1])
     assert [p.name for p in save_figures(read(path))] == ["failed.timeline.png"]
+
+
+@pytest.mark.parametrize("kind", plotting.KINDS)
+def test_no_title_or_label_leaves_the_picture(mixed, kind):
+    mixed = dataclasses.replace(mixed, definition=mixed.definition | {"target": "a_name." * 20})
+    figure = plotting.KINDS[kind](mixed, Options())
+    figure.draw_without_rendering()
+    texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    assert any("a_name" in text.get_text() for text in texts)
+    # Of ticks only those within the axes are drawn; what is drawn of the others is a label.
+    ticks = {id(t) for axes in figure.findobj(Axes) for t in _ticks(axes)}
+    for text in texts:
+        if id(text) not in ticks:
+            box = text.get_window_extent()
+            assert box.x0 >= -1, text
+            assert box.y0 >= -1, text
+            assert box.x1 <= figure.bbox.x1 + 1, text
+            assert box.y1 <= figure.bbox.y1 + 1, text
+
+
+def _ticks(axes):
+    return [*axes.get_xticklabels(which="both"), *axes.get_yticklabels(which="both")]
 
 
 def test_formats_and_resolution(mixed, tmp_path):
@@ -91,8 +117,6 @@ def test_the_command_with_several_files(tmp_path, capsys):
     ],
 )
 def test_bad_input_of_the_command(mixed, tmp_path, capsys, arguments, message):
-    import re
-
     (tmp_path / "other.h5").write_text("no results")
     given = [a.format(file=mixed.path, folder=tmp_path) for a in arguments]
     status, out, err = command(mixed.path, *given, capsys=capsys)

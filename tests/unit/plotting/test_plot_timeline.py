@@ -76,7 +76,7 @@ def test_nodes_on_the_left_and_utilisation_on_the_right(tmp_path):
     assert [t.get_text() for t in margin.get_yticklabels()] == ["86 %", "90 %", "90 %", "90 %"]
     top, bottom = axes.get_ylim()
     assert top > bottom  # the first worker is on top
-    assert "8 evaluations, 89.2 % of the time" in axes.get_title()
+    assert "8 evaluations, 89.2 % evaluating" in axes.get_title()
 
 
 def test_a_pause_of_all_workers_is_cut_out_and_marked(tmp_path):
