@@ -34,6 +34,8 @@ def test_the_best_set_is_a_line_of_its_own(mixed):
     (best,) = (line for line in axes.get_lines() if line.get_label() == "best")
     segments, _ = lines(axes)
     assert best.get_ydata() == pytest.approx(segments[-1, :, 1])
+    row = ["adam", "sgd", "$x$"].index(mixed.values(analysis.best(mixed))["optimizer"])
+    assert best.get_ydata()[3] == (row + 0.5) / 3  # not beside its category, as the others
 
 
 def test_some_parameters_in_the_order_asked_for(mixed):

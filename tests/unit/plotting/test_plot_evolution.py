@@ -68,6 +68,15 @@ def test_results_over_decades_get_a_logarithmic_axis(tmp_path, scale, expected):
     assert axes.get_yscale() == expected
 
 
+def test_sets_that_are_not_evaluated_yet_are_not_failures(tmp_path):
+    path = tmp_path / "a.h5"
+    resume(path, make_experiment())
+    evaluate(path, make_experiment(), range(6), failed=[3])
+    (axes,) = plotting.evolution(read(path)).axes
+    assert "failed (1)" in [text.get_text() for text in axes.get_legend().get_texts()]
+    assert lines(axes)["drawn"].get_xdata().tolist() == [0, 1, 2, 4, 5]
+
+
 def test_a_real_run(mixed):
     (axes,) = plotting.evolution(mixed).axes
     shown = lines(axes)

@@ -3,8 +3,9 @@ import pytest
 from matplotlib.colors import LogNorm
 from matplotlib.contour import QuadContourSet
 from PIL import Image
+from runs import run
 
-from phs_mpi import Choice, Random, analysis, plotting
+from phs_mpi import Choice, Experiment, Random, analysis, plotting
 from phs_mpi.errors import PhsError
 
 
@@ -38,14 +39,15 @@ def test_values_colours_and_the_best(mixed):
 
 
 def test_all_numbers_of_a_few_sets_and_none_over_another(evaluated):
-    snapshot = evaluated(lambda x, y: x + y, 30, x=Random(0, 1), y=Random(0, 1))
+    snapshot = evaluated(lambda x, y: x + y, 100, x=Random(0, 1), y=Random(0, 1))
     figure = plotting.scatter(snapshot)
     axes = figure.axes[0]
     figure.draw_without_rendering()
     texts = axes.texts
-    assert len(texts) >= 25
-    assert {int(text.get_text()) for text in texts} <= set(range(30))
+    assert len(texts) >= 75
+    assert {int(text.get_text()) for text in texts} <= set(range(100))
     boxes = [text.get_window_extent() for text in texts]
+    assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 + 2 for box in boxes)
     for k, box in enumerate(boxes):
         # Letters stand less high than the box around them: a little of it may overlap.
         inner = box.expanded(0.8, 0.6)
@@ -75,6 +77,22 @@ def test_logarithmic_axes_and_categories(mixed):
         values = mixed.values(k)
         assert rate == values["rate"]
         assert round(row) == ["adam", "sgd", "$x$"].index(values["optimizer"])
+
+
+def test_one_logarithmic_group_is_enough(tmp_path):
+    experiment = Experiment(lambda x, y: x, {"x": float, "y": float}, capture=False)
+    experiment.add(x=0.001, y=0.0)
+    experiment.add(5, x=Random(1e-4, 1, log=True), y=Random(0, 1))
+    assert plotting.scatter(run(experiment, tmp_path / "a.h5")).axes[0].get_xscale() == "log"
+
+
+def test_a_value_that_is_not_positive_makes_the_axis_linear(tmp_path):
+    experiment = Experiment(lambda x, y: x, {"x": float, "y": float}, capture=False)
+    experiment.add(x=0.0, y=0.0)
+    experiment.add(5, x=Random(1e-4, 1, log=True), y=Random(0, 1))
+    axes = plotting.scatter(run(experiment, tmp_path / "a.h5")).axes[0]
+    assert axes.get_xscale() == "linear"
+    assert 0.0 in points(axes)[0][:, 0]
 
 
 def test_categories_keep_their_declared_order(mixed):
