@@ -7,6 +7,8 @@ from runs import run
 
 from phs_mpi import Choice, Experiment, Random, analysis, plotting
 from phs_mpi.errors import PhsError
+from phs_mpi.plotting.labels import place_labels
+from phs_mpi.plotting.style import new_figure
 
 
 def points(axes):
@@ -55,6 +57,15 @@ def test_all_numbers_of_a_few_sets_and_none_over_another(evaluated):
     for text in texts:
         values = snapshot.values(int(text.get_text()))
         assert text.xy == pytest.approx((values["x"], values["y"]))
+
+
+def test_numbers_stay_within_the_axes():
+    figure, axes = new_figure()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    place_labels(figure, axes, corners, ["10", "11", "12", "13"], corners)
+    sides = [(text.get_ha(), text.get_va()) for text in axes.texts]
+    assert sides == [("left", "bottom"), ("right", "bottom"), ("left", "top"), ("right", "top")]
 
 
 def test_many_sets_have_the_numbers_of_the_best_only(evaluated):
