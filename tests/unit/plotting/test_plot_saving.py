@@ -82,11 +82,10 @@ def test_the_command_draws_the_parameters_asked_for(mixed, tmp_path, capsys):
         mixed.path, "scatter", "--out", tmp_path, "--contour", "-p", "rate,layers", capsys=capsys
     )
     assert (status, out) == (0, [str(tmp_path / "mixed.scatter.png")])
-    status, out, _ = command(
-        mixed.path, "--out", tmp_path, "--animate", "--dpi", "40", capsys=capsys
-    )
-    assert (status, out) == (0, [str(tmp_path / "mixed.scatter.gif")])
-    assert (tmp_path / "mixed.scatter.gif").read_bytes().startswith(b"GIF8")
+    few = run(mixed_experiment(4, 0), tmp_path / "few.h5")
+    status, out, _ = command(few.path, "--animate", "--dpi", "40", capsys=capsys)
+    assert (status, out) == (0, [str(tmp_path / "few.scatter.gif")])
+    assert (tmp_path / "few.scatter.gif").read_bytes().startswith(b"GIF8")
 
 
 def test_the_command_with_several_files(tmp_path, capsys):
