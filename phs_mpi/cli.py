@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__
+from . import __version__, plot_command
 from .backends import base
 from .errors import PhsError
 from .limits import Limits
@@ -182,12 +182,8 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("file", type=Path, help="the results file")
     explain.add_argument("index", type=int, help="the parameter set")
 
-    plot = command("plot", _plot, "draw figures from a results file")
-    plot.add_argument("file", type=Path, help="the results file")
-    plot.add_argument("kind", nargs="*", help="which figures (default: all that apply)")
-    plot.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where to (default: beside the results file)"
-    )
+    plot = command("plot", plot_command.run, "draw figures from results files")
+    plot_command.add_arguments(plot)
     return top
 
 
@@ -333,12 +329,3 @@ def _explain(options: argparse.Namespace) -> int:
     words, same = text(read(options.file, verify=True), options.index)
     print(words)
     return 0 if same else 1
-
-
-def _plot(options: argparse.Namespace) -> int:
-    from .plotting import save_figures
-    from .store import read
-
-    for path in save_figures(read(options.file), options.kind, options.out):
-        print(path)
-    return 0

@@ -53,7 +53,7 @@ def explain(snapshot: Snapshot, index: int) -> Explanation:
     place = int(snapshot.standing_for[index])
     if not snapshot.finished[place]:
         raise NotExplicable(f"set {index} has not been evaluated yet", value=index)
-    experiment = _experiment(snapshot)
+    experiment = experiment_of(snapshot)
     table = experiment.table()
     source = Source(int(snapshot.columns["source"][place]))
     if source == Source.REPEATED:
@@ -120,8 +120,8 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b) or (a != a and b != b)
 
 
-def _experiment(snapshot: Snapshot) -> Experiment:
-    """The experiment, but for its target."""
+def experiment_of(snapshot: Snapshot) -> Experiment:
+    """The experiment that a results file is of, but for its target."""
     definition = snapshot.definition
     options = ("seed", "maximize", "wait_for_all", "acquisition", "surrogate", "repeats")
     experiment = Experiment(
