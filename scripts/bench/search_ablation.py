@@ -26,14 +26,18 @@ NEGLIGIBLE = 1e-6
 
 
 class WidePrior(Prior):
-    """As in Hvarfner et al. 2024: median e^√2 √G, deviation √3."""
+    """As in Hvarfner et al. 2024: log-normal with median e^√2 √G and deviation √3.
+
+    Our prior is a density of the logarithm. Theirs, as their code takes it, is one of the lengthscale
+    itself, and highest at e^(√2 - 3) √G.
+    """
 
     @classmethod
     def of(cls, dimensions: int) -> Prior:
         """The prior for that many lengthscales."""
         ours = super().of(dimensions)
         mean, deviation = ours.mean.copy(), ours.deviation.copy()
-        mean[:-2] = math.sqrt(2) + 0.5 * math.log(dimensions)
+        mean[:-2] = math.sqrt(2) - 3.0 + 0.5 * math.log(dimensions)
         deviation[:-2] = math.sqrt(3)
         return cls(mean, deviation, ours.bounds)
 
