@@ -197,9 +197,7 @@ class Job:
         table, repeats = self.table, self.table.repeats
         bayesian = [bool(group.bayesian) for group in table.groups]
         group_of, most = table.group_of, repeats.most
-        results = {e.index: e.result for e in self.replay if e.kind == EntryKind.COMPLETED}
-        for index in self.missing:
-            results.pop(index, None)
+        results = _results(self.replay)
         contenders = None
         if repeats.least < most:
             contenders = Contenders(len(table), repeats, self.experiment.maximize)
@@ -312,11 +310,9 @@ def load_for(path: Path | Experiment, options: Options) -> Experiment:
 
 def make_progress(job: Job, options: Options) -> Progress:
     """The progress display of a run, brought up to what earlier runs have done."""
-    missing = set(job.missing)
-    found = {e.index: e.result for e in job.replay if e.kind == EntryKind.COMPLETED}
-    found = {index: result for index, result in found.items() if index not in missing}
+    found = _results(job.replay)
     progress = Progress(
-        len(found) + len(missing),
+        len(found) + len(job.missing),
         quiet=options.quiet,
         maximize=job.experiment.maximize,
         repeats=job.table.repeats,
@@ -324,6 +320,17 @@ def make_progress(job: Job, options: Options) -> Progress:
     for index, result in found.items():
         progress.resume(index, result)
     return progress
+
+
+def _results(replay: Sequence[LogEntry]) -> dict[int, float]:
+    """Results of the evaluations that a log calls completed, and not lost since."""
+    found: dict[int, float] = {}
+    for entry in replay:
+        if entry.kind == EntryKind.COMPLETED:
+            found[entry.index] = entry.result
+        elif entry.kind == EntryKind.LOST:
+            found.pop(entry.index, None)
+    return found
 
 
 class GraceOver(KeyboardInterrupt):

@@ -26,10 +26,10 @@ NEGLIGIBLE = 1e-6
 
 
 class WidePrior(Prior):
-    """As in Hvarfner et al. 2024: log-normal with median e^√2 √G and deviation √3.
+    """As in Hvarfner et al. 2024: log-normal, median e^√2 √G, deviation √3.
 
-    Our prior is a density of the logarithm. Theirs, as their code takes it, is one of the lengthscale
-    itself, and highest at e^(√2 - 3) √G.
+    Our prior is a density of the logarithm. Theirs, as their code takes it, is that of the
+    lengthscale itself, which is highest at e^(√2 - 3) √G.
     """
 
     @classmethod
