@@ -297,8 +297,8 @@ def _table(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from .analysis import status_text
     from .store import read
+    from .summary import status_text
 
     while True:
         snapshot = read(options.file)
@@ -315,8 +315,8 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _best(options: argparse.Namespace) -> int:
-    from .analysis import best_text
     from .store import read
+    from .summary import best_text
 
     print(best_text(read(options.file)))
     return 0

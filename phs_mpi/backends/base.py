@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import math
 import os
 import re
 import shlex
-import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -333,49 +329,6 @@ def _results(replay: Sequence[LogEntry]) -> dict[int, float]:
     return found
 
 
-class GraceOver(KeyboardInterrupt):
-    """The time that running evaluations had to finish is over."""
-
-
-@contextlib.contextmanager
-def interrupts(
-    flag: Callable[[], None], grace: float = math.inf, *, again: bool = True
-) -> Iterator[None]:
-    """Inside, the first interrupt (Ctrl-C, SIGTERM) calls `flag`.
-
-    With `again` a second one raises KeyboardInterrupt. `grace` seconds after the first,
-    GraceOver is raised. Signals reach the main thread only: in any other nothing is done.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    count = 0
-
-    def handle(number, frame):
-        nonlocal count
-        count += 1
-        if count > 1 and again:
-            raise KeyboardInterrupt
-        if count == 1 and grace < math.inf:
-            signal.setitimer(signal.ITIMER_REAL, max(grace, 1e-3))
-        flag()
-
-    def end(number, frame):
-        raise GraceOver
-
-    handlers = dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGUSR1), handle)
-    if grace < math.inf:
-        handlers[signal.SIGALRM] = end
-    before = {number: signal.signal(number, new) for number, new in handlers.items()}
-    try:
-        yield
-    finally:
-        if count and grace < math.inf:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, old in before.items():
-            signal.signal(number, old)
-
-
 def announce(job: Job, progress: Progress, remarks: Sequence[str] = ()) -> None:
     """Say at the start what the user should know; the first remark names the backend."""
     for line in [*job.notes, *remarks]:
@@ -399,8 +352,8 @@ def conclude(job: Job, options: Options, progress: Progress) -> int:
             f"{progress.finished} evaluations, not stored ({progress.rate:.4g} evaluations/s)"
         )
         return FINISHED
-    from ..analysis import summary
     from ..store import read
+    from ..summary import summary
 
     snapshot = read(job.output)
     if not options.quiet:

@@ -15,15 +15,14 @@ from ..progress import Progress
 from ..schedule import Drain, Event, Finished, Instruction, Lost, Proposed, Ready, Start
 from ..store import open_store
 from .base import (
-    GraceOver,
     Job,
     Options,
     announce,
     conclude,
-    interrupts,
     make_job,
     make_progress,
 )
+from .signals import GraceOver, interrupts
 
 
 @dataclass

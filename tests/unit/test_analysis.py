@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from results import evaluate, make_experiment, make_outcome, make_proposal, resume
 
-from phs_mpi import analysis
+from phs_mpi import analysis, summary
 from phs_mpi.experiment import Experiment
 from phs_mpi.log import EntryKind, Outcome, Proposal, Source, Status
 from phs_mpi.store import open_store, read
@@ -41,7 +41,7 @@ def test_counts_of_timed_out_sets(path):
     with open_store(path, table) as store:
         store.commit(proposal, make_outcome(proposal, Status.TIMED_OUT))
     assert analysis.counts(read(path)) == (20, 12, 2, 1, 2)
-    assert "1 timed out" in analysis.status_text(read(path))
+    assert "1 timed out" in summary.status_text(read(path))
 
 
 def test_best_respects_the_direction(path, tmp_path):
@@ -118,9 +118,9 @@ def test_nothing_evaluated(tmp_path):
     assert math.isnan(analysis.rate(snapshot))
     assert math.isnan(analysis.seconds_left(snapshot))
     assert len(analysis.utilisation(snapshot).worker) == 0
-    assert analysis.best_text(snapshot) == "no result yet"
-    assert "0 of 20 parameter sets evaluated (0 %)" in analysis.status_text(snapshot)
-    assert "20 to do" in analysis.summary(snapshot)
+    assert summary.best_text(snapshot) == "no result yet"
+    assert "0 of 20 parameter sets evaluated (0 %)" in summary.status_text(snapshot)
+    assert "20 to do" in summary.summary(snapshot)
 
 
 def test_only_one_evaluation(tmp_path):
@@ -128,7 +128,7 @@ def test_only_one_evaluation(tmp_path):
     evaluate(tmp_path / "empty.h5", make_experiment(), [0])
     snapshot = read(tmp_path / "empty.h5")
     assert math.isnan(analysis.rate(snapshot))
-    assert "1 worker: 75.0 % evaluating" in analysis.status_text(snapshot)
+    assert "1 worker: 75.0 % evaluating" in summary.status_text(snapshot)
 
 
 def test_searched_sets(path):
@@ -137,7 +137,7 @@ def test_searched_sets(path):
 
 def test_the_best_set_as_python_gives_the_best_set_back(path):
     snapshot = read(path)
-    comment, call, values = analysis.best_text(snapshot).splitlines()
+    comment, call, values = summary.best_text(snapshot).splitlines()
     best = analysis.best(snapshot)
     assert comment.startswith(f"# best: set {best}, result ")
     assert eval(values) == snapshot.values(best)
@@ -154,18 +154,18 @@ def test_expressions_are_assigned_in_order(tmp_path):
     with open_store(path, experiment.table()) as store:
         values = experiment.table().defined(0)
         store.commit(Proposal(0, values, Source.EXPLICIT), Outcome(0, Status.DONE, 1.0))
-    text = analysis.best_text(read(path))
+    text = summary.best_text(read(path))
     assert text.splitlines()[1:] == ["x = 1.5", "y = x * 2", "dict(x=x, y=y)"]
 
 
 def test_numpy_values_as_python():
     values = {"a": np.float32(0.5), "b": float("inf"), "c": "it's"}
-    text = analysis.as_python(values, "f")
+    text = summary.as_python(values, "f")
     assert text == "f(a=np.float32(0.5), b=float('inf'), c=\"it's\")"
 
 
 def test_status_text(path):
-    text = analysis.status_text(read(path))
+    text = summary.status_text(read(path))
     assert "14 of 20 parameter sets evaluated (70 %)" in text
     assert "12 done, 2 failed, 2 running, 4 to do" in text
     assert "3.25 evaluations/s" in text
@@ -183,13 +183,13 @@ def test_many_workers_are_summed_up(tmp_path):
         for index in range(60):
             proposal = make_proposal(table, index)
             store.commit(proposal, make_outcome(proposal, worker=index))
-    text = analysis.status_text(read(path))
+    text = summary.status_text(read(path))
     assert "all 60 workers" in text
     assert len(text.splitlines()) < 10
 
 
 def test_summary(path):
-    text = analysis.summary(read(path))
+    text = summary.summary(read(path))
     assert "12 done, 2 failed" in text
     assert "first failure: set 3: ValueError: no good: 3" in text
     assert "5 s on 3 workers, 75.0 % evaluating" in text
@@ -207,4 +207,4 @@ def test_summary(path):
     ],
 )
 def test_duration(seconds, text):
-    assert analysis.duration(seconds) == text
+    assert summary.duration(seconds) == text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phs_mpi.backends import base
+from phs_mpi.backends import base, signals
 from phs_mpi.errors import BackendError
 from phs_mpi.experiment import Experiment
 
@@ -79,36 +79,36 @@ class TestInterrupts:
         asked = []
 
         def interrupted_twice():
-            with base.interrupts(lambda: asked.append(1)):
+            with signals.interrupts(lambda: asked.append(1)):
                 os.kill(os.getpid(), signal.SIGINT)
                 assert asked == [1]
                 os.kill(os.getpid(), signal.SIGTERM)
 
         with pytest.raises(KeyboardInterrupt) as caught:
             interrupted_twice()
-        assert not isinstance(caught.value, base.GraceOver)
+        assert not isinstance(caught.value, signals.GraceOver)
 
     def test_grace_ends(self):
         def interrupted():
-            with base.interrupts(lambda: None, 0.05):
+            with signals.interrupts(lambda: None, 0.05):
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(30)
 
-        with pytest.raises(base.GraceOver):
+        with pytest.raises(signals.GraceOver):
             interrupted()
 
     def test_no_grace_without_an_interrupt_and_none_left_behind(self):
         before = signal.getsignal(signal.SIGALRM)
-        with base.interrupts(lambda: None, 0.01):
+        with signals.interrupts(lambda: None, 0.01):
             time.sleep(0.05)
-        with base.interrupts(lambda: None, 30):
+        with signals.interrupts(lambda: None, 30):
             os.kill(os.getpid(), signal.SIGINT)
         assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
         assert signal.getsignal(signal.SIGALRM) is before
 
     def test_without_again_every_one_is_told(self):
         asked = []
-        with base.interrupts(lambda: asked.append(1), math.inf, again=False):
+        with signals.interrupts(lambda: asked.append(1), math.inf, again=False):
             for _ in range(3):
                 os.kill(os.getpid(), signal.SIGINT)
         assert len(asked) == 3

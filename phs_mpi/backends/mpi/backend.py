@@ -36,6 +36,7 @@ from ...progress import Progress
 from ...store import Store, open_store
 from ...table import Table
 from .. import base, serial
+from ..signals import GraceOver, interrupts
 from . import messages
 from .exchange import Exchange
 from .master import Master
@@ -245,7 +246,7 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
 
     def stopping() -> bool:
         if time.monotonic() > asked + side.options.grace:
-            raise base.GraceOver
+            raise GraceOver
         return asked < math.inf
 
     def on_entry(entry: LogEntry) -> None:
@@ -265,10 +266,10 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
         announce_seconds=min(max(1e-3, 1e-4 * side.world.size), 20e-3),
         on_tick=stopping,
     )
-    with base.interrupts(ask, again=False):
+    with interrupts(ask, again=False):
         try:
             master.run()
-        except base.GraceOver:
+        except GraceOver:
             # Workers are in the middle of evaluations; every completed one is on disk.
             progress.close()
             progress.say(f"{side.options.grace:g} s are over: what still runs is left")
@@ -308,7 +309,7 @@ def _work(side: _Side, experiment: Experiment) -> None:
         exchange.start_thread(side.pause, lambda error: abort(world, _formatted(error)))
     try:
         # When the job ends is rank 0's business: it drains, a worker finishes what it runs.
-        with base.interrupts(lambda: None, again=False):
+        with interrupts(lambda: None, again=False):
             loop.run()
     except PhsError as error:
         loop.fail(f"rank {world.rank} on {socket.gethostname()}: {error}")
