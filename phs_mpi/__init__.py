@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from phs_mpi.errors import PhsError
     from phs_mpi.evaluation import current
     from phs_mpi.experiment import Experiment
+    from phs_mpi.frames import read
     from phs_mpi.parameters import expr
     from phs_mpi.running import run
     from phs_mpi.strategies import Bayesian, Choice, Grid, Random
@@ -32,6 +33,7 @@ __all__ = [
     "Random",
     "current",
     "expr",
+    "read",
     "run",
 ]
 
@@ -44,6 +46,7 @@ _HOME = {
     "Random": "phs_mpi.strategies",
     "current": "phs_mpi.evaluation",
     "expr": "phs_mpi.parameters",
+    "read": "phs_mpi.frames",
     "run": "phs_mpi.running",
 }
 

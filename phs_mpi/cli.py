@@ -182,6 +182,18 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("file", type=Path, help="the results file")
     explain.add_argument("index", type=int, help="the parameter set")
 
+    export = command("export", _export, "write the results in another format")
+    export.add_argument("file", type=Path, help="the results file")
+    export.add_argument(
+        "--to", choices=("csv", "json", "parquet", "optuna"), default="csv", help="default: csv"
+    )
+    export.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where to (default: beside the results file; '-' prints CSV or JSON)",
+    )
+
     plot = command("plot", plot_command.run, "draw figures from results files")
     plot_command.add_arguments(plot)
     return top
@@ -221,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def with_verb(arguments: list[str]) -> list[str]:
     """Put in the verb ``run`` where the first word is a file or an option of a run."""
-    verbs = {"run", "table", "status", "best", "explain", "plot"}
+    verbs = {"run", "table", "status", "best", "explain", "export", "plot"}
     top = {"-h", "--help", "--version"}
     if not arguments or arguments[0] in verbs | top:
         return arguments
@@ -319,6 +331,16 @@ def _best(options: argparse.Namespace) -> int:
     from .summary import best_text
 
     print(best_text(read(options.file)))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from .exporting import export
+    from .store import read
+
+    path = export(read(options.file), options.to, options.out)
+    if path is not None:
+        print(path)
     return 0
 
 
