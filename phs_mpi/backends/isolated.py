@@ -20,6 +20,7 @@ _DIE_WITH_PARENT, _ADOPT_ORPHANS = 1, 36  # PR_SET_PDEATHSIG, PR_SET_CHILD_SUBRE
 
 def main(descriptor: int) -> None:
     """Load the experiment, then evaluate until there is nothing more to do."""
+    os.set_inheritable(descriptor, False)  # nobody else is to hold the connection open
     connection = Connection(descriptor)
     parent = os.getppid()
     setting: Setting = connection.recv()
@@ -33,7 +34,7 @@ def main(descriptor: int) -> None:
     except PhsError as error:
         connection.send(error)
         return
-    with contextlib.suppress(EOFError, ConnectionError):  # the worker is gone
+    with contextlib.suppress(EOFError, OSError):  # the worker is gone
         connection.send("ready")
         while (proposal := connection.recv()) is not None:
             connection.send("begun")

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the memory of an evaluation.
 LOOK_SECONDS = 0.1
+#: Seconds that a process which has hung up has to end.
+FAREWELL_SECONDS = 2.0
 #: How often a process is started for one evaluation if something kills it before that begins.
 MOST_STARTS = 3
 #: Variables of launchers: a process that has them takes itself for a rank.
@@ -101,6 +103,7 @@ class IsolatedEvaluator:
         self._folder, self._worker, self._host = folder, worker, host
         self._process: subprocess.Popen | None = None
         self._connection: Connection | None = None
+        self._sentinel: int | None = None  # becomes readable when the process ends
         self._ready = False
         self._busy = False
 
@@ -116,7 +119,7 @@ class IsolatedEvaluator:
         begun, clock = time.time(), time.monotonic()
         self._busy = True
         try:
-            reason = self._wait(connection, clock)
+            reason = self._wait(clock)
             if not reason:
                 outcome = connection.recv()
                 self._busy = False
@@ -149,8 +152,7 @@ class IsolatedEvaluator:
         except subprocess.TimeoutExpired:
             self._kill()
         else:
-            self._connection.close()
-            self._process = self._connection = None
+            self._forget()
 
     # -- inside ------------------------------------------------------------------------
 
@@ -160,6 +162,7 @@ class IsolatedEvaluator:
             connection = self._warm()
             try:
                 connection.send(proposal)
+                self._heard(None)
                 connection.recv()  # it has begun
                 return connection
             except (EOFError, OSError):  # something has killed it while it was idle
@@ -176,6 +179,7 @@ class IsolatedEvaluator:
         assert self._connection is not None
         if not self._ready:
             try:
+                self._heard(None)
                 answer = self._connection.recv()
             except (EOFError, OSError):
                 how = self._how_it_died()
@@ -200,6 +204,8 @@ class IsolatedEvaluator:
                 start_new_session=True,  # Ctrl-C is the worker's business; and one group to kill
             )
         self._connection = Connection(ours.detach())
+        with contextlib.suppress(AttributeError, OSError):  # Linux 5.3; without it see _heard
+            self._sentinel = os.pidfd_open(self._process.pid)
         self._ready = self._busy = False
         main = threading.current_thread() is threading.main_thread()
         with contextlib.suppress(OSError):  # if it has died already, that shows later
@@ -207,18 +213,35 @@ class IsolatedEvaluator:
                 Setting(self._shipment, sys.path[:], self._folder, self._worker, self._host, main)
             )
 
-    def _wait(self, connection: Connection, begun: float) -> str:
+    def _heard(self, seconds: float | None) -> bool:
+        """Wait so long for something from the process; whether there is.
+
+        Raises
+        ------
+        EOFError
+            If it has died. That need not end the connection: a program that it has forked may
+            hold the other end as well.
+        """
+        assert self._connection is not None
+        places = (
+            [self._connection] if self._sentinel is None else [self._connection, self._sentinel]
+        )
+        ready = wait(places, seconds)
+        if self._connection in ready:
+            return True
+        if ready:
+            raise EOFError
+        return False
+
+    def _wait(self, begun: float) -> str:
         """Wait for the outcome; returns why the process has to be killed, if it has."""
         timeout, memory = self._limits.timeout, self._limits.memory
-        if timeout is None and memory is None:
-            connection.poll(None)
-            return ""
         while True:
             left = None if timeout is None else begun + timeout - time.monotonic()
             if left is not None and left <= 0:
                 return f"took longer than {timeout:g} s (timeout)"
             pause = left if memory is None else min(LOOK_SECONDS, left or LOOK_SECONDS)
-            if connection.poll(pause):
+            if self._heard(pause):
                 return ""
             if memory is not None and self._memory() > memory:
                 return f"used more than {in_bytes(memory)} of memory (memory_limit)"
@@ -246,16 +269,24 @@ class IsolatedEvaluator:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         for member in family:
-            with contextlib.suppress(Exception):
-                member.kill()
+            _end(member)
         self._process.wait()
+        self._forget()
+
+    def _forget(self) -> None:
         if self._connection is not None:
             self._connection.close()
-        self._process = self._connection = None
+        if self._sentinel is not None:
+            os.close(self._sentinel)
+        self._process = self._connection = self._sentinel = None
 
     def _how_it_died(self) -> str:
         assert self._process is not None
-        code = self._process.wait()
+        try:
+            code = self._process.wait(timeout=FAREWELL_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return "lost its connection to the worker (does it close files of others?)"
         self._kill()
         if code >= 0:
             return f"ended its process with exit status {code}"
@@ -264,6 +295,13 @@ class IsolatedEvaluator:
         if -code == signal.SIGKILL:
             what = "was the machine out of memory?"
         return f"was killed by {name} ({what})"
+
+
+def _end(process: psutil.Process) -> None:
+    import psutil
+
+    with contextlib.suppress(psutil.Error):  # it has ended meanwhile, or is not ours to end
+        process.kill()
 
 
 def _resident(process: psutil.Process) -> int:

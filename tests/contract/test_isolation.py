@@ -33,6 +33,16 @@ def orphan():
         file.write(str(sleeper.pid))
     time.sleep(600)
 
+def fork():
+    # The copy holds all that was open, the connection to the worker too.
+    if os.fork() == 0:
+        time.sleep(600)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def hang_up():
+    os.closerange(3, 1000)
+    time.sleep(600)
+
 ENDS = {
     "raises": lambda: 1 / 0,
     "exits": lambda: os._exit(3),
@@ -45,6 +55,8 @@ ENDS = {
     "spins": lambda: any(iter(int, 1)),
     "eats": lambda: (bytearray(400 << 20), time.sleep(600)),
     "starts": orphan,
+    "forks": fork,
+    "hangs up": hang_up,
 }
 
 def target(how, i):
@@ -73,6 +85,8 @@ SAID = {
     "spins": "took longer than 1.5 s (timeout)",
     "eats": "used more than 300 MiB of memory (memory_limit)",
     "starts": "took longer than 1.5 s (timeout)",
+    "forks": "was killed by SIGKILL",
+    "hangs up": "lost its connection to the worker",
 }
 
 
