@@ -223,9 +223,9 @@ class IsolatedEvaluator:
             hold the other end as well.
         """
         assert self._connection is not None
-        places = (
-            [self._connection] if self._sentinel is None else [self._connection, self._sentinel]
-        )
+        places: list[Connection | int] = [self._connection]
+        if self._sentinel is not None:
+            places.append(self._sentinel)
         ready = wait(places, seconds)
         if self._connection in ready:
             return True
