@@ -1,0 +1,160 @@
+"""The command ``run``: what it takes, and how that becomes the options of a run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .backends import base
+from .limits import Limits
+
+STATUSES = """\
+exit status of a run:
+  0   every parameter set is evaluated (failed evaluations are counted, not fatal)
+  1   every evaluation failed
+  2   bad input: one line says what is wrong and how to mend it
+  3   stopped before the end; the same command goes on
+  70  a rank, or the Dask scheduler, broke down; the same command goes on
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Put in what the command takes."""
+    parser.add_argument("experiment", type=Path, help="the file that defines the experiment")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="results file (default: the experiment's name with .h5, in the current folder)",
+    )
+    parser.add_argument(
+        "-b",
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help=f"what runs the evaluations: {', '.join(base.LOADERS)}, or one that another "
+        "package registers (default: mpi when started by mpirun or srun with more than one "
+        "rank, else dask with --scheduler, else processes with --workers, else serial)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help="number of worker processes of the backend processes, or of dask without a "
+        "scheduler (default: the cores this program may use)",
+    )
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of a Dask cluster, as in tcp://host:8786 (default: workers of this machine)",
+    )
+    parser.add_argument(
+        "--scheduler-file",
+        type=Path,
+        metavar="FILE",
+        help="where dask scheduler, dask-mpi or a job has written the address",
+    )
+    parser.add_argument(
+        "--dask-timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        default=base.Options.dask_timeout,
+        help="time to wait for the Dask scheduler, and for a first worker (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--grace",
+        type=_seconds,
+        metavar="SECONDS",
+        default=base.Options.grace,
+        help="time that running evaluations have to finish after Ctrl-C (default: "
+        "%(default)g); a second Ctrl-C stops at once",
+    )
+    parser.add_argument(
+        "--isolate",
+        action="store_true",
+        help="evaluate in a process of its own beside each worker, so that a crash costs one "
+        "evaluation",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        help="time that one evaluation may take before it is killed; implies --isolate",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help="memory, as in 4GiB, that one evaluation may use before it is killed; implies "
+        "--isolate",
+    )
+    parser.add_argument("--seed", type=seed_number, help="overrides the experiment's seed")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="evaluate failed parameter sets once more"
+    )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="no progress, no summary; only problems"
+    )
+    parser.add_argument(
+        "--rank-0-writes",
+        action="store_true",
+        help="let rank 0 write the results of all workers, for file systems on which parallel "
+        "writes are not safe",
+    )
+    parser.add_argument(
+        "--no-store", action="store_true", help="keep no results (to measure overhead)"
+    )
+    parser.add_argument(
+        "--check-log",
+        action="store_true",
+        help="at the end compare the log of all ranks (to find defects)",
+    )
+
+
+def seed_number(text: str) -> int:
+    """A seed from the command line."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is negative")
+    return number
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the experiment; returns the exit status."""
+    given = base.Options(
+        output=options.output,
+        seed=options.seed,
+        quiet=options.quiet,
+        retry_failed=options.retry_failed,
+        check_log=options.check_log,
+        store=not options.no_store,
+        rank_0_writes=options.rank_0_writes,
+        workers=options.workers,
+        grace=options.grace,
+        scheduler=options.scheduler,
+        scheduler_file=options.scheduler_file,
+        dask_timeout=options.dask_timeout,
+        limits=Limits.of(options.isolate, _number(options.timeout), options.memory_limit),
+    )
+    return base.load(base.choose(options.backend, given))(options.experiment, given)
+
+
+def _workers(text: str) -> int:
+    workers = int(text)
+    if workers < 1:
+        raise argparse.ArgumentTypeError(f"{workers} is no number of workers; give 1 or more")
+    return workers
+
+
+def _number(text: str | None) -> float | str | None:
+    """The number that a text is, else the text: whoever checks it says what is wrong."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is no time; give seconds from 0 to 1e9")
+    return seconds
