@@ -44,9 +44,7 @@ def test_durations_as_slurm_writes_them(text, seconds):
     assert seconds_of(text) == seconds
 
 
-@pytest.mark.parametrize(
-    "text", ["", "0", "-3", "soon", "1:2:3:4", "1-", "nan", "0:00", "1h"]
-)
+@pytest.mark.parametrize("text", ["", "0", "-3", "soon", "1:2:3:4", "1-", "nan", "0:00", "1h"])
 def test_what_is_no_duration(text):
     with pytest.raises(BackendError, match="is no duration; give seconds, or H:MM:SS"):
         seconds_of(text)

@@ -38,7 +38,6 @@ from ...table import Table
 from .. import base, serial
 from ..jobtime import requeue_if_due
 from ..signals import GraceOver, TimeOver, interrupts
-from . import messages
 from .exchange import Exchange
 from .master import Master
 from .waiting import longest_pause
@@ -157,15 +156,7 @@ class _Side:
 
     def exchange(self, on_entry: Callable[[LogEntry], None] | None = None) -> Exchange:
         """This rank's part of the exchange."""
-        table = self.plan.table
-        bayesian = [bool(group.bayesian) for group in table.groups]
-        return Exchange(
-            self.exchange_comm,
-            self.log,
-            messages.record_dtype(table.dtype if any(bayesian) else None),
-            lambda index: bayesian[table.group_of[index // table.repeats.most]],
-            on_entry,
-        )
+        return Exchange(self.exchange_comm, self.log, self.plan.table.dtype, on_entry)
 
     def __enter__(self) -> _Side:
         return self
@@ -270,6 +261,7 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> tuple[list[int], b
         side.schedule_comm,
         schedule,
         side.exchange(on_entry),
+        side.plan.table.dtype,
         store.append_log if store else lambda kinds, indices: None,
         commit=store.commit if store and not side.parallel else None,
         # A header costs every rank tens of microseconds: fewer of them where there are many.

@@ -1,12 +1,13 @@
 """What ranks say to each other: tags, layouts, encode and decode. No MPI call.
 
-On the *schedule* communicator every message is four 64-bit integers, both ways:
+On the *schedule* communicator every message begins with four 64-bit integers, both ways:
 
 =============  ===========  =========================  ==================================
 direction      kind         other fields               meaning
 =============  ===========  =========================  ==================================
 worker to 0    READY                                   has loaded everything, wants work
-worker to 0    PROPOSED     index                      values of a Bayesian set are fixed
+worker to 0    PROPOSED     index                      values of a Bayesian set are fixed;
+                                                       they follow in the same message
 worker to 0    DONE         index, result              its row is committed; wants work
 worker to 0    FATAL                                   cannot go on; a text follows (TEXT)
 0 to worker    START        index, log length, chosen  evaluate this set; `chosen`: with the
@@ -16,8 +17,8 @@ worker to 0    FATAL                                   cannot go on; a text foll
 =============  ===========  =========================  ==================================
 
 Where h5py has no MPI, the worker sends its row ahead of DONE under the tag ROW, and rank 0
-commits it. On the *exchange* communicator there are only broadcasts: a header by rank 0,
-then one payload by each worker that the header names (see :mod:`.exchange`).
+commits it. On the *exchange* communicator rank 0 broadcasts headers, and rows after those
+that say so (see :mod:`.exchange`).
 """
 
 from __future__ import annotations
@@ -38,12 +39,15 @@ READY, PROPOSED, DONE, FATAL = 1, 2, 3, 4
 START, WAIT, STOP = 11, 12, 13
 
 MESSAGE_WORDS = 4
+WORD_BYTES = 8 * MESSAGE_WORDS
 
 #: Entries one header can hold. The header is a broadcast of fixed size, since a receiver
-#: has to post it before it knows what it will say; 1.5 KiB stays below the eager limit
-#: of the usual transports.
+#: has to post it before it knows what it will say; 2 KiB stays below the eager limit of the
+#: usual transports.
 HEADER_ENTRIES = 64
-_WORDS = 1 + 3 * HEADER_ENTRIES
+_ENTRY_WORDS = 4
+_WORDS = 1 + _ENTRY_WORDS * HEADER_ENTRIES
+_HAS_ROW = 1 << 8  # beside the kind of an entry
 _END = -1
 
 
@@ -76,55 +80,68 @@ def encode_header(entries: Sequence[LogEntry] | None) -> np.ndarray:
     if len(entries) > HEADER_ENTRIES:
         raise ValueError(f"{len(entries)} entries in one header, at most {HEADER_ENTRIES}")
     buffer[0] = len(entries)
-    if entries:
-        flat = [word for e in entries for word in (e.kind, e.index, e.worker)]
-        buffer[1 : 1 + len(flat)] = flat
+    flat: list[int] = []
+    for entry in entries:
+        kind = entry.kind if entry.row is None else entry.kind | _HAS_ROW
+        flat += kind, entry.index, entry.worker, result_to_word(entry.result)
+    buffer[1 : 1 + len(flat)] = flat
     return buffer
 
 
-def decode_header(buffer: np.ndarray) -> list[LogEntry] | None:
-    """Inverse of :func:`encode_header`; the entries have neither result nor row yet."""
-    count = int(buffer[0])
-    if count == _END:
-        return None
-    words = buffer[1 : 1 + 3 * count].tolist()
-    return [
-        LogEntry(EntryKind(words[k]), words[k + 1], words[k + 2]) for k in range(0, 3 * count, 3)
-    ]
-
-
-def record_dtype(values: np.dtype | None) -> np.dtype:
-    """Layout of one outcome or announced proposal in a payload.
-
-    Parameters
-    ----------
-    values : numpy.dtype or None
-        ``table.dtype``; None where no set is Bayesian and the table says it all.
-    """
-    fields: list = [("index", np.int64), ("result", np.float64)]
-    if values is not None:
-        fields.append(("row", values))
-    return np.dtype(fields)
-
-
-def payload_counts(entries: Sequence[LogEntry], needs_payload) -> dict[int, int]:
-    """How many records each worker has to broadcast for these entries.
-
-    Parameters
-    ----------
-    entries : sequence of LogEntry
-        A decoded header.
-    needs_payload : callable
-        ``needs_payload(entry) -> bool``.
+def decode_header(buffer: np.ndarray) -> tuple[list[LogEntry], int] | None:
+    """Inverse of :func:`encode_header`.
 
     Returns
     -------
-    dict of int to int
-        Worker to number of records, in order of first appearance: the order in which all
-        ranks post the broadcasts.
+    tuple or None
+        The entries, and how many of them have a row, which then follow (:func:`with_rows`
+        puts them in); None at the end of the exchange.
     """
-    counts: dict[int, int] = {}
-    for entry in entries:
-        if needs_payload(entry):
-            counts[entry.worker] = counts.get(entry.worker, 0) + 1
-    return counts
+    count = int(buffer[0])
+    if count == _END:
+        return None
+    words = buffer[1 : 1 + _ENTRY_WORDS * count].tolist()
+    entries, rows = [], 0
+    for k in range(0, len(words), _ENTRY_WORDS):
+        kind, index, worker, result = words[k : k + _ENTRY_WORDS]
+        awaits_row = bool(kind & _HAS_ROW)
+        rows += awaits_row
+        entries.append(
+            LogEntry(
+                EntryKind(kind & ~_HAS_ROW),
+                index,
+                worker,
+                word_to_result(result),
+                _AWAITED if awaits_row else None,
+            )
+        )
+    return entries, rows
+
+
+#: Stands in a decoded entry for the row that follows.
+_AWAITED = object()
+
+
+def encode_rows(entries: Sequence[LogEntry], dtype: np.dtype) -> np.ndarray:
+    """Rows of those entries that have one, in order; structured array of `dtype`."""
+    rows = [entry.row for entry in entries if entry.row is not None]
+    packed = np.empty(len(rows), dtype)
+    for k, row in enumerate(rows):
+        packed[k] = row
+    return packed
+
+
+def with_rows(entries: Sequence[LogEntry], rows: np.ndarray) -> list[LogEntry]:
+    """Decoded entries with the rows that followed them."""
+    following = iter(rows)
+    return [e._replace(row=next(following)) if e.row is _AWAITED else e for e in entries]
+
+
+def to_master(row: np.dtype) -> np.ndarray:
+    """A buffer for messages to rank 0, bytes: the words, then room for a packed row."""
+    return np.zeros(WORD_BYTES + row.itemsize, np.uint8)
+
+
+def row_in(buffer: np.ndarray, row: np.dtype) -> np.void:
+    """The packed row in a message of PROPOSED, copied out of the buffer."""
+    return buffer[WORD_BYTES:].copy().view(row)[0]
