@@ -16,11 +16,12 @@ def row(x):
 
 
 def travelled(entries):
-    """Entries as another rank gets them: a header, then rows if there are any."""
-    decoded, count = messages.decode_header(messages.encode_header(entries))
-    rows = messages.encode_rows(entries, ROW)
-    assert len(rows) == count
-    return messages.with_rows(decoded, rows)
+    """Entries as another rank gets them: a header, then a payload if there is one."""
+    header, payload = messages.encode(entries, ROW)
+    assert header.nbytes == messages.header().nbytes <= messages.LIGHT_BYTES
+    head = messages.decode_header(header)
+    assert messages.payload_for(head, ROW).nbytes == payload.nbytes
+    return messages.decode(head, payload, ROW)
 
 
 def test_entries_arrive_with_results_and_rows():
@@ -46,22 +47,39 @@ def test_results_keep_their_bits(bits):
     assert messages.result_to_word(arrived.result) % 2**64 == bits
 
 
-@pytest.mark.parametrize("count", [0, 1, messages.HEADER_ENTRIES])
-def test_header_has_one_size_whatever_it_holds(count):
-    entries = [LogEntry(EntryKind.STARTED, i, 1) for i in range(count)]
-    buffer = messages.encode_header(entries)
-    assert buffer.nbytes == messages.header().nbytes
-    assert len(messages.decode_header(buffer)[0]) == count
+@pytest.mark.parametrize("count", [0, 1, 10, 11, messages.BATCH_ENTRIES])
+@pytest.mark.parametrize("every", [0, 1, 3])
+def test_any_number_of_entries_arrives(count, every):
+    entries = [
+        LogEntry(EntryKind.STARTED, i, 1, row=row(i))
+        if every and i % every == 0
+        else LogEntry(EntryKind.COMPLETED, i, 2**31, result=i / 7)
+        for i in range(count)
+    ]
+    arrived = travelled(entries)
+    assert [e[:3] for e in arrived] == [e[:3] for e in entries]
+    assert [e.row for e in arrived] == [e.row for e in entries]
+    assert [e.result for e in arrived if e.row is None] == [
+        e.result for e in entries if e.row is None
+    ]
+
+
+def test_nothing_follows_where_the_header_has_room():
+    entries = [LogEntry(EntryKind.COMPLETED, i, 1, result=0.5) for i in range(10)]
+    assert messages.encode(entries, ROW)[1].nbytes == 0
+    assert messages.encode([*entries, entries[0]], ROW)[1].nbytes == messages.ENTRY_DTYPE.itemsize
 
 
 def test_end_of_exchange():
-    assert messages.decode_header(messages.encode_header(None)) is None
+    header, payload = messages.encode(None, ROW)
+    assert messages.decode_header(header) is None
+    assert payload.nbytes == 0
 
 
 def test_too_many_entries_are_refused():
-    entries = [LogEntry(EntryKind.STARTED, 0, 1)] * (messages.HEADER_ENTRIES + 1)
+    entries = [LogEntry(EntryKind.STARTED, 0, 1)] * (messages.BATCH_ENTRIES + 1)
     with pytest.raises(ValueError, match="65 entries"):
-        messages.encode_header(entries)
+        messages.encode(entries, ROW)
 
 
 def test_proposed_values_stand_in_the_message():

@@ -2,9 +2,9 @@
 
 A worker's message to rank 0 brings what the others must know: the result of an evaluation, or
 the values it has proposed. Rank 0 fixes the order and broadcasts it in batches: a *header* of
-fixed size with the entries and their results and, where some of them have values, the *rows*
-with these. All broadcasts have the same root and are posted everywhere in the same order:
-header k, rows k if it says that there are any, header k+1.
+fixed size with the first entries and their results and, where that is not all, a *payload* with
+the others and with the values. All broadcasts have the same root and are posted everywhere in the
+same order: header k, payload k if the header says that there is one, header k+1.
 
 Why not let each worker broadcast its own results: a worker whose target holds Python's lock
 cannot take part in anything, so that everybody's log would stop at the first result that it
@@ -60,34 +60,33 @@ class Exchange:
         # Own broadcasts on their way, with the buffers that MPI still reads. Nothing waits
         # for them: a rank that is busy in a C extension takes its copy when it gets to it.
         self._sending: deque[tuple[MPI.Request, np.ndarray]] = deque()
+        self._heavy = 0
         self._lock = threading.Lock()
         self._ended = False
         self._thread: threading.Thread | None = None
         self._header = messages.header()
-        self._entries: list[LogEntry] = []  # of the last header, waiting for their rows
-        self._rows = np.empty(0, row)
-        self._request = self._post_header() if self._receives else MPI.REQUEST_NULL
+        self._head: messages.Header | None = None  # of the payload that is waited for
+        self._payload = np.empty(0, np.uint8)
+        self._request = self._broadcast(self._header) if self._receives else MPI.REQUEST_NULL
         self.bytes_received = 0
 
     # -- what rank 0 puts in -----------------------------------------------------------
 
     @property
-    def unsent(self) -> int:
-        """Number of own broadcasts that some rank has not taken yet."""
-        return len(self._sending)
+    def unsent(self) -> tuple[int, int]:
+        """Own broadcasts that some rank has not taken yet: light ones, and longer ones."""
+        return len(self._sending) - self._heavy, self._heavy
 
     def announce(self, entries: Sequence[LogEntry] | None) -> None:
         """Rank 0 broadcasts entries and appends them to its own log; None ends the exchange."""
-        buffer = messages.encode_header(entries)
-        self._sending.append((self._comm.Ibcast([buffer, MPI.INT64_T], root=0), buffer))
+        for buffer in messages.encode(entries, self._row):
+            if len(buffer):
+                self._sending.append((self._broadcast(buffer), buffer))
+                self._heavy += len(buffer) > messages.LIGHT_BYTES
         if entries is None:
             self._ended = True
-            return
-        rows = messages.encode_rows(entries, self._row)
-        if len(rows):
-            request = self._comm.Ibcast([rows.view(np.uint8), MPI.BYTE], root=0)
-            self._sending.append((request, rows))
-        self._enter(entries)
+        else:
+            self._enter(entries)
 
     # -- progress ----------------------------------------------------------------------
 
@@ -113,7 +112,8 @@ class Exchange:
                 self._take()
             while self._sending and self._sending[0][0].Test():
                 moved = True
-                self._sending.popleft()
+                _, buffer = self._sending.popleft()
+                self._heavy -= len(buffer) > messages.LIGHT_BYTES
             return moved
         finally:
             self._lock.release()
@@ -147,27 +147,25 @@ class Exchange:
 
     # -- inside ------------------------------------------------------------------------
 
-    def _post_header(self) -> MPI.Request:
-        return self._comm.Ibcast([self._header, MPI.INT64_T], root=0)
+    def _broadcast(self, buffer: np.ndarray) -> MPI.Request:
+        return self._comm.Ibcast([buffer, MPI.BYTE], root=0)
 
     def _take(self) -> None:
-        """The broadcast that was waited for is there: a header, or the rows of one."""
-        if self._entries:
-            self.bytes_received += self._rows.nbytes
-            entries, self._entries = messages.with_rows(self._entries, self._rows), []
-        else:
-            self.bytes_received += self._header.nbytes
-            decoded = messages.decode_header(self._header)
-            if decoded is None:
+        """The broadcast that was waited for is there: a header, or the payload of one."""
+        if self._head is None:
+            self.bytes_received += len(self._header)
+            self._head = messages.decode_header(self._header)
+            if self._head is None:
                 self._ended = True
                 return
-            entries, count = decoded
-            if count:
-                self._entries, self._rows = entries, np.empty(count, self._row)
-                self._request = self._comm.Ibcast([self._rows.view(np.uint8), MPI.BYTE], root=0)
+            self._payload = messages.payload_for(self._head, self._row)
+            if len(self._payload):
+                self._request = self._broadcast(self._payload)
                 return
-        self._enter(entries)
-        self._request = self._post_header()
+        self.bytes_received += len(self._payload)
+        head, self._head = self._head, None
+        self._enter(messages.decode(head, self._payload, self._row))
+        self._request = self._broadcast(self._header)
 
     def _enter(self, entries: Sequence[LogEntry]) -> None:
         for entry in entries:

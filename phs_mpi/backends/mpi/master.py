@@ -24,8 +24,8 @@ LOG_WRITE_SECONDS = 0.1
 #: Messages served before the exchange gets its turn, however many more are there.
 MESSAGES_A_TURN = 64
 
-#: Unsent headers that double the time between two headers.
-UNSENT_DOUBLES = 48
+#: Unsent broadcasts that double the time between two: of light ones, and of longer ones.
+UNSENT_DOUBLES = 1024, 48
 
 
 class WorkerFailed(PhsError):
@@ -172,13 +172,14 @@ class Master:
     def _exchange_step(self, at_once: bool = False) -> bool:
         now = time.monotonic()
         waiting = self._schedule.waiting_entries
-        # A rank that takes nothing (busy in a C extension) makes unsent headers pile up, and
-        # MPI has room for some hundred messages to one rank: then fewer, fuller headers.
-        pause = self._announce_seconds * 2.0 ** min(self._exchange.unsent / UNSENT_DOUBLES, 20)
-        if waiting and (
-            at_once or waiting >= messages.HEADER_ENTRIES or now - self._announced >= pause
-        ):
-            self._exchange.announce(self._schedule.take_entries(messages.HEADER_ENTRIES))
+        # A rank that takes nothing (busy in a C extension) makes unsent broadcasts pile up, and
+        # MPI has room for so many to one rank: then fewer, fuller ones.
+        unsent = zip(self._exchange.unsent, UNSENT_DOUBLES, strict=True)
+        doublings = sum(count / doubles for count, doubles in unsent)
+        pause = self._announce_seconds * 2.0 ** min(doublings, 20)
+        full = waiting >= messages.BATCH_ENTRIES and doublings < 1
+        if waiting and (at_once or full or now - self._announced >= pause):
+            self._exchange.announce(self._schedule.take_entries(messages.BATCH_ENTRIES))
             self._announced = now
         self._flush_log()
         return self._exchange.progress()

@@ -17,14 +17,15 @@ worker to 0    FATAL                                   cannot go on; a text foll
 =============  ===========  =========================  ==================================
 
 Where h5py has no MPI, the worker sends its row ahead of DONE under the tag ROW, and rank 0
-commits it. On the *exchange* communicator rank 0 broadcasts headers, and rows after those
-that say so (see :mod:`.exchange`).
+commits it. On the *exchange* communicator rank 0 broadcasts headers, and payloads after those
+that have one (see :mod:`.exchange`).
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,14 +42,22 @@ START, WAIT, STOP = 11, 12, 13
 MESSAGE_WORDS = 4
 WORD_BYTES = 8 * MESSAGE_WORDS
 
-#: Entries one header can hold. The header is a broadcast of fixed size, since a receiver
-#: has to post it before it knows what it will say; 2 KiB stays below the eager limit of the
-#: usual transports.
-HEADER_ENTRIES = 64
-_ENTRY_WORDS = 4
-_WORDS = 1 + _ENTRY_WORDS * HEADER_ENTRIES
-_HAS_ROW = 1 << 8  # beside the kind of an entry
+#: One log entry on its way; the highest bit of the kind says that a row follows.
+ENTRY_DTYPE = np.dtype([("kind", "u1"), ("worker", "u4"), ("index", "i8"), ("result", "f8")])
+_HAS_ROW = 0x80
+
+#: A header is a broadcast of fixed size, since a receiver has to post it before it knows what
+#: it will say. Below 232 bytes Open MPI sends a message within its descriptor and has room for
+#: some 8,000 to a rank that takes none; of longer ones for 500, then all ranks wait for that one.
+LIGHT_BYTES = 232
+HEADER_ENTRIES = 10
+_HEADER_DTYPE = np.dtype(
+    [("count", "i2"), ("rows", "i2"), ("entries", ENTRY_DTYPE, (HEADER_ENTRIES,))]
+)
 _END = -1
+
+#: Entries that are announced at once; those that the header has no room for follow it.
+BATCH_ENTRIES = 64
 
 
 def message() -> np.ndarray:
@@ -66,75 +75,86 @@ def word_to_result(word: int) -> float:
     return float(struct.unpack("<d", struct.pack("<q", word))[0])
 
 
+class Header(NamedTuple):
+    """What a header says.
+
+    Attributes
+    ----------
+    entries : ndarray of ENTRY_DTYPE
+        The first of them.
+    more : int
+        How many entries follow in the payload.
+    rows : int
+        How many packed rows follow those.
+    """
+
+    entries: np.ndarray
+    more: int
+    rows: int
+
+
 def header() -> np.ndarray:
-    """An empty header buffer, int64."""
-    return np.zeros(_WORDS, np.int64)
+    """An empty header buffer, bytes."""
+    return np.zeros(_HEADER_DTYPE.itemsize, np.uint8)
 
 
-def encode_header(entries: Sequence[LogEntry] | None) -> np.ndarray:
-    """Header that announces `entries` in order; None ends the exchange."""
-    buffer = header()
-    if entries is None:
-        buffer[0] = _END
-        return buffer
-    if len(entries) > HEADER_ENTRIES:
-        raise ValueError(f"{len(entries)} entries in one header, at most {HEADER_ENTRIES}")
-    buffer[0] = len(entries)
-    flat: list[int] = []
-    for entry in entries:
-        kind = entry.kind if entry.row is None else entry.kind | _HAS_ROW
-        flat += kind, entry.index, entry.worker, result_to_word(entry.result)
-    buffer[1 : 1 + len(flat)] = flat
-    return buffer
+def encode(entries: Sequence[LogEntry] | None, row: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Announce `entries` in order; None ends the exchange.
 
-
-def decode_header(buffer: np.ndarray) -> tuple[list[LogEntry], int] | None:
-    """Inverse of :func:`encode_header`.
+    Parameters
+    ----------
+    entries : sequence of LogEntry or None
+        At most ``BATCH_ENTRIES``.
+    row : numpy.dtype
+        Packed values of a parameter set.
 
     Returns
     -------
-    tuple or None
-        The entries, and how many of them have a row, which then follow (:func:`with_rows`
-        puts them in); None at the end of the exchange.
+    header, payload : ndarray of uint8
+        The payload is empty where the header says it all.
     """
-    count = int(buffer[0])
+    buffer = header()
+    head = buffer.view(_HEADER_DTYPE)[0]
+    if entries is None:
+        head["count"] = _END
+        return buffer, np.empty(0, np.uint8)
+    if len(entries) > BATCH_ENTRIES:
+        raise ValueError(f"{len(entries)} entries at once, at most {BATCH_ENTRIES}")
+    coded = np.zeros(len(entries), ENTRY_DTYPE)
+    for k, entry in enumerate(entries):
+        kind = entry.kind if entry.row is None else entry.kind | _HAS_ROW
+        coded[k] = kind, entry.worker, entry.index, entry.result
+    rows = b"".join(bytes(entry.row.tobytes()) for entry in entries if entry.row is not None)
+    head["count"], head["rows"] = len(entries), len(rows) // row.itemsize
+    head["entries"][: len(entries)] = coded[:HEADER_ENTRIES]
+    payload = coded[HEADER_ENTRIES:].tobytes() + rows
+    return buffer, np.frombuffer(payload, np.uint8).copy()
+
+
+def decode_header(buffer: np.ndarray) -> Header | None:
+    """What a header says; None at the end of the exchange."""
+    head = buffer.view(_HEADER_DTYPE)[0]
+    count = int(head["count"])
     if count == _END:
         return None
-    words = buffer[1 : 1 + _ENTRY_WORDS * count].tolist()
-    entries, rows = [], 0
-    for k in range(0, len(words), _ENTRY_WORDS):
-        kind, index, worker, result = words[k : k + _ENTRY_WORDS]
-        awaits_row = bool(kind & _HAS_ROW)
-        rows += awaits_row
-        entries.append(
-            LogEntry(
-                EntryKind(kind & ~_HAS_ROW),
-                index,
-                worker,
-                word_to_result(result),
-                _AWAITED if awaits_row else None,
-            )
-        )
-    return entries, rows
+    entries = head["entries"][:count].copy()
+    return Header(entries, count - len(entries), int(head["rows"]))
 
 
-#: Stands in a decoded entry for the row that follows.
-_AWAITED = object()
+def payload_for(head: Header, row: np.dtype) -> np.ndarray:
+    """A buffer for the payload that follows a header, bytes; empty if there is none."""
+    return np.empty(head.more * ENTRY_DTYPE.itemsize + head.rows * row.itemsize, np.uint8)
 
 
-def encode_rows(entries: Sequence[LogEntry], dtype: np.dtype) -> np.ndarray:
-    """Rows of those entries that have one, in order; structured array of `dtype`."""
-    rows = [entry.row for entry in entries if entry.row is not None]
-    packed = np.empty(len(rows), dtype)
-    for k, row in enumerate(rows):
-        packed[k] = row
-    return packed
-
-
-def with_rows(entries: Sequence[LogEntry], rows: np.ndarray) -> list[LogEntry]:
-    """Decoded entries with the rows that followed them."""
-    following = iter(rows)
-    return [e._replace(row=next(following)) if e.row is _AWAITED else e for e in entries]
+def decode(head: Header, payload: np.ndarray, row: np.dtype) -> list[LogEntry]:
+    """The entries that a header and its payload announce."""
+    cut = head.more * ENTRY_DTYPE.itemsize
+    more, rows = payload[:cut].view(ENTRY_DTYPE), iter(payload[cut:].view(row))
+    entries = []
+    for kind, worker, index, result in (*head.entries.tolist(), *more.tolist()):
+        packed = next(rows) if kind & _HAS_ROW else None
+        entries.append(LogEntry(EntryKind(kind & ~_HAS_ROW), index, worker, result, packed))
+    return entries
 
 
 def to_master(row: np.dtype) -> np.ndarray:
