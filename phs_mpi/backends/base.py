@@ -21,11 +21,13 @@ from ..deadline import Deadline
 from ..errors import BackendError
 from ..evaluation import Evaluator
 from ..experiment import Experiment
+from ..hosts import IN_A_ROW, Hosts
 from ..limits import UNLIMITED, Limits
 from ..loading import load_experiment
 from ..log import EntryKind, LogEntry
 from ..progress import Progress
 from ..repeats import Contenders, Repeats
+from ..retries import NO_RETRIES, Retries
 from ..schedule import Schedule
 from ..store import Lock, Resume, prepare
 from ..table import Table
@@ -65,6 +67,10 @@ class Options:
         Seconds to wait for the Dask scheduler, and for a first worker.
     limits : Limits
         Of evaluations, beside those of the experiment.
+    retries : Retries
+        Which failed evaluations are tried again, beside what the experiment says.
+    drain_host_after : int
+        Failures in a row on a host after which it may get nothing more; 0: never.
     walltime : float or str, optional
         Seconds that the run has from the start of its process, or as in ``"1:30:00"``; default:
         until SLURM ends the job, if it runs in one.
@@ -91,6 +97,8 @@ class Options:
     scheduler_file: Path | None = None
     dask_timeout: float = 30.0
     limits: Limits = UNLIMITED
+    retries: Retries = NO_RETRIES
+    drain_host_after: int = IN_A_ROW
     walltime: float | str | None = None
     margin: float | None = None
     requeue: bool = False
@@ -197,6 +205,8 @@ class Job:
         Until when it may go on.
     seconds : list of float
         What evaluations of earlier runs took.
+    drain_host_after : int
+        Failures in a row on a host after which it may get nothing more.
     """
 
     experiment: Experiment
@@ -208,6 +218,7 @@ class Job:
     lock: Lock | None
     time: jobtime.JobTime = jobtime.ENDLESS
     seconds: list[float] = field(default_factory=list)
+    drain_host_after: int = IN_A_ROW
 
     def schedule(self) -> Schedule:
         """The schedule at the start of this run."""
@@ -231,6 +242,7 @@ class Job:
             chosen={repeats.set_of(index) for index in results} if most > 1 else (),
             contenders=contenders,
             deadline=Deadline(self.time.last, self.seconds) if self.time.end < math.inf else None,
+            hosts=Hosts(self.drain_host_after),
         )
 
     def close(self) -> None:
@@ -263,7 +275,9 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
     output = options.output or default_output(experiment)
     if not options.store:
         missing = np.flatnonzero(table.repeats.required(len(table))).tolist()
-        return Job(experiment, table, output, missing, [], [], None, time)
+        job = Job(experiment, table, output, missing, [], [], None, time)
+        job.drain_host_after = options.drain_host_after
+        return job
     lock = Lock(output)
     lock.acquire()
     try:
@@ -288,6 +302,7 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
         lock,
         time,
         resume.seconds,
+        options.drain_host_after,
     )
 
 
@@ -334,6 +349,7 @@ def load_for(path: Path | Experiment, options: Options) -> Experiment:
     """
     experiment = load_experiment(path, options.seed)
     experiment.limits = experiment.limits.merged(options.limits)
+    experiment.retries = experiment.retries.merged(options.retries)
     return experiment
 
 

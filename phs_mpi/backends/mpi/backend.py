@@ -153,6 +153,7 @@ class _Side:
         self.pause = longest_pause(node.Get_size(), os.cpu_count() or 1)
         node.Free()
         self.log = Log(plan.replay)
+        self.hosts: list[str] = world.gather(socket.gethostname()) or []
 
     def exchange(self, on_entry: Callable[[LogEntry], None] | None = None) -> Exchange:
         """This rank's part of the exchange."""
@@ -262,6 +263,7 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> tuple[list[int], b
         schedule,
         side.exchange(on_entry),
         side.plan.table.dtype,
+        side.hosts,
         store.append_log if store else lambda kinds, indices: None,
         commit=store.commit if store and not side.parallel else None,
         # A header costs every rank tens of microseconds: fewer of them where there are many.
@@ -312,6 +314,7 @@ def _work(side: _Side, experiment: Experiment) -> None:
         table,
         worker,
         commit,
+        retries=experiment.retries,
         wait_for_all=experiment.wait_for_all,
         longest_pause=side.pause,
     )
