@@ -174,10 +174,8 @@ def test_killing_one_rank_ends_the_job_with_one_line_and_loses_nothing(launch, r
 
 
 def test_a_target_that_leaves_its_rank_with_status_0_ends_the_job(launch):
-    launch.write(
-        "experiment.py",
-        EXPERIMENT.replace('note(f"end', 'now.index == 9 and os._exit(0); note(f"end'),
-    )
+    leaves = 'now.index == 9 and os._exit(0); note(f"end'
+    launch.write("experiment.py", EXPERIMENT.replace('note(f"end', leaves))
     done = launch.phs(4, "experiment.py", timeout=60)
     assert done.returncode != 0
     assert re.search(r"rank [123] on \S+ has died", done.stderr), done.stderr
