@@ -4,24 +4,7 @@ Pure: no message is sent here and nothing is waited for. The MPI master and the 
 client-driven backends feed the events that happened to :meth:`Schedule.handle` and carry out
 the instructions that come back, so that the decision exists once.
 
-=========  ==============================================================================
-event      meaning
-=========  ==============================================================================
-Ready      a worker asks for its first parameter set
-Proposed   a worker announces the values it chose for its Bayesian set
-Finished   a worker has committed the row of an evaluation (done or failed), and is free,
-           unless it leaves
-Lost       a worker is gone; what it ran must be run again
-Drain      hand out nothing more; running evaluations may finish
-=========  ==============================================================================
-
-===========  ============================================================================
-instruction  meaning
-===========  ============================================================================
-Start        evaluate ``index`` on ``worker``; the log has ``log_length`` entries by now
-Wait         nothing can start now; a later Start or Stop follows unasked
-Stop         the worker has nothing more to do
-===========  ============================================================================
+The events and instructions are those of :mod:`phs_mpi.events`.
 
 An index is that of an evaluation: of a parameter set, or of one of its repeats (see
 :mod:`phs_mpi.repeats`). The repeats of a Bayesian set are held back until one of them has
@@ -33,81 +16,14 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from .attempts import Attempts
 from .deadline import Deadline
+from .events import Drain, Finished, Lost, Proposed, Ready, Start, Stop, Wait
 from .hosts import Hosts
 from .log import EntryKind, LogEntry
 from .repeats import ONCE, Contenders, Repeats
-
-
-class Ready(NamedTuple):
-    """A worker asks for its first parameter set."""
-
-    worker: int
-    host: str = ""
-
-
-class Proposed(NamedTuple):
-    """A worker announces the values it chose for its Bayesian set, packed in `row`."""
-
-    worker: int
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
-    row: Any = None
-
-
-class Finished(NamedTuple):
-    """A worker has committed the row of an evaluation; it is free, or leaves.
-
-    The result (NaN: failed) goes into the log, and decides whether its set gets another repeat.
-    With `again` it was an attempt that has failed, and another one is to follow.
-    """
-
-    worker: int
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
-    leaves: bool = False
-    result: float = math.nan
-    again: bool = False
-
-
-class Lost(NamedTuple):
-    """A worker is gone."""
-
-    worker: int
-
-
-class Drain(NamedTuple):
-    """Hand out nothing more."""
-
-
-class Start(NamedTuple):
-    """Evaluate a parameter set on a worker.
-
-    `chosen` says that the values of this Bayesian set stand in the log, within `log_length`:
-    the worker must take those. `attempt` counts from 1; `known` says that an earlier attempt has
-    announced them, so that this one does not.
-    """
-
-    worker: int
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
-    log_length: int
-    chosen: bool = False
-    attempt: int = 1
-    known: bool = False
-
-
-class Wait(NamedTuple):
-    """Nothing can start on this worker now."""
-
-    worker: int
-
-
-class Stop(NamedTuple):
-    """The worker has nothing more to do."""
-
-    worker: int
-
 
 Event = Ready | Proposed | Finished | Lost | Drain
 Instruction = Start | Wait | Stop
