@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 # Before MPI is imported: the library reads them when it starts. The binomial tree that Open
 # MPI takes by default would send one worker's broadcast through other workers' ranks, where
@@ -38,8 +38,9 @@ from ...store import Store, open_store
 from ...table import Table
 from .. import base, serial
 from ..signals import GraceOver, interrupts
+from . import ulfm
 from .deathwatch import DeathWatch
-from .exchange import Exchange
+from .exchange import Exchange, MasterDied
 from .master import Master
 from .waiting import longest_pause
 from .worker_side import WorkerLoop, same_log_everywhere
@@ -115,21 +116,24 @@ def _run(world: MPI.Intracomm, path: Path | Experiment, options: base.Options) -
     )
     if job is None:
         plan = world.bcast(None, root=0)
-        if plan.anything:
-            with _Side(world, plan, options) as side:
-                _work(side, experiment)
-        return world.bcast(None, root=0)
+        if not plan.anything:
+            return world.bcast(None, root=0)
+        with _Side(world, plan, options) as mine:
+            _work(mine, experiment)
+        return mine.end()
+    side: _Side | None = None
     try:
-        world.bcast(_Plan(job.table, job.output, job.replay, bool(job.missing)), root=0)
+        plan = _Plan(job.table, job.output, job.replay, bool(job.missing))
+        world.bcast(plan, root=0)
         progress = base.make_progress(job, options)
         base.announce(job, progress, _remarks(world, options) if job.missing else ())
         if job.missing:
-            plan = _Plan(job.table, job.output, job.replay, True)
             with _Side(world, plan, options, progress) as side:
                 _serve(side, job, progress)
-        return world.bcast(base.conclude(job, options, progress), root=0)
+        status = base.conclude(job, options, progress)
     finally:
         job.close()
+    return world.bcast(status, root=0) if side is None else side.end(status)
 
 
 class _Side:
@@ -158,20 +162,27 @@ class _Side:
         node: Any = world.Split_type(MPI.COMM_TYPE_SHARED)
         self.pause = longest_pause(node.Get_size(), os.cpu_count() or 1)
         self.log = Log(plan.replay)
+        self.exchange = Exchange(self.exchange_comm, self.log, plan.table.dtype)
         self._stderr = os.dup(2)
-        self.watch = DeathWatch(world, node, self._neighbour_died)
+        # A job that outlives its ranks has other ways (see ulfm.py).
+        self.watch = None if ulfm.enabled() else DeathWatch(world, node, self._neighbour_died)
         node.Free()
-
-    def exchange(self, on_entry: Callable[[LogEntry], None] | None = None) -> Exchange:
-        """This rank's part of the exchange."""
-        return Exchange(self.exchange_comm, self.log, self.plan.table.dtype, on_entry)
 
     def abort(self, text: str = "", status: int = BROKEN) -> None:
         """End the whole job at once, with this rank's message if there is one."""
-        self.watch.leave()
+        self.leave()
         if text:
             self._say(_cannot_go_on(self.world, text))
         self.world.Abort(status)
+
+    def leave(self) -> None:
+        """Tell the neighbour that this rank ends on purpose."""
+        if self.watch is not None:
+            self.watch.leave()
+
+    def a_rank_has_died(self) -> bool:
+        """Whether that is why the launcher ends this one; a rank beside the dead one says so."""
+        return self.watch is not None and self.watch.someone_died()
 
     def _say(self, text: str) -> None:
         # Not through sys.stderr: a target's output may be redirected at this moment.
@@ -184,12 +195,27 @@ class _Side:
             return again
         return f"all completed evaluations are in {self.plan.output}; {again}"
 
+    def master_died(self) -> NoReturn:
+        """Rank 0 is gone, of a job that outlives its ranks."""
+        alive = set(range(self.world.size)) - ulfm.dead(self.world)
+        if self.world.rank == min(alive):
+            self._say(f"phs_mpi: rank 0 has died; {self.how_to_go_on()}\n")
+            self.world.Abort(BROKEN)
+        time.sleep(LAUNCHER_SECONDS)
+        os._exit(BROKEN)
+
+    def exchange_failed(self, error: BaseException) -> None:
+        """The exchange cannot go on, says its thread."""
+        if isinstance(error, MasterDied):
+            self.master_died()
+        self.abort("".join(traceback.format_exception(error)))
+
     def _neighbour_died(self, rank: int, pid: int) -> None:
         self._say(
             f"phs_mpi: rank {rank} on {socket.gethostname()} has died (process {pid}); "
             f"{self.how_to_go_on()}\n"
         )
-        self.watch.leave()
+        self.leave()
         time.sleep(LAUNCHER_SECONDS)
         if _threads_allowed():
             self.world.Abort(BROKEN)
@@ -199,20 +225,35 @@ class _Side:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
+        self.leave()
         if error is not None:
-            self.watch.leave()
             return  # the job is being aborted: nothing collective will ever finish
-        self.watch.close()
-        if self.store is not None:
+        if self.watch is not None:
+            self.watch.close()
+        # Whoever closes the file together with a rank that has died waits for ever.
+        if self.store is not None and not (self.parallel and ulfm.enabled()):
             self.store.close()
         if not self.options.check_log:
             return
-        if not same_log_everywhere(self.world, self.log):
+        if ulfm.enabled():
+            self.exchange.share(0)  # whoever has died meanwhile is left out
+        if not same_log_everywhere(self.exchange.comm, self.log):
             raise AssertionError("the ranks do not hold the same log")
         if self.progress is not None:
             self.progress.say(
-                f"{self.world.size} ranks hold the same log of {len(self.log)} entries"
+                f"{self.exchange.comm.size} ranks hold the same log of {len(self.log)} entries"
             )
+
+    def end(self, status: int | None = None) -> int:
+        """Rank 0's exit status, on all ranks."""
+        if not ulfm.enabled():
+            return self.world.bcast(status, root=0)
+        status = self.exchange.share(status)
+        if self.exchange.deaths or self.parallel:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)  # MPI's own farewell may wait for the dead
+        return status
 
 
 def _together(world: MPI.Intracomm, action):
@@ -272,8 +313,8 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
 
     def ask() -> None:
         nonlocal asked
-        if side.watch.someone_died():
-            return  # that is why the launcher ends us, and the rank beside it says so
+        if side.a_rank_has_died():
+            return
         asked = min(asked, time.monotonic())
         # mpirun kills its ranks a second or two after Ctrl-C: say now how to go on.
         progress.say(
@@ -292,17 +333,23 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
             progress.extras = schedule.extras
             progress.completed(entry.index, entry.result)
 
-    store, schedule = side.store, job.schedule()
+    def on_death(worker: int, index: int | None) -> None:
+        again = "" if index is None else f"; set {index // table.repeats.most} is handed out again"
+        progress.say(f"rank {worker} has died{again}")
+
+    store, schedule, table = side.store, job.schedule(), job.table
+    side.exchange.on_entry = on_entry
     master = Master(
         side.schedule_comm,
         schedule,
-        side.exchange(on_entry),
+        side.exchange,
         side.plan.table.dtype,
         store.append_log if store else lambda kinds, indices: None,
         commit=store.commit if store and not side.parallel else None,
         # A header costs every rank tens of microseconds: fewer of them where there are many.
         announce_seconds=min(max(1e-3, 1e-4 * side.world.size), 20e-3),
         on_tick=stopping,
+        on_death=on_death,
     )
     with interrupts(ask, again=False):
         try:
@@ -324,7 +371,6 @@ def _work(side: _Side, experiment: Experiment) -> None:
     """The run on a worker rank."""
     world, table = side.world, side.plan.table
     worker = base.make_worker(experiment, table, side.plan.output, number=world.rank)
-    exchange = side.exchange()
     commit: Callable[[Proposal, Outcome], None] | None = None
     if side.store is not None:
         commit = side.store.commit
@@ -332,7 +378,7 @@ def _work(side: _Side, experiment: Experiment) -> None:
         commit = _forget
     loop = WorkerLoop(
         side.schedule_comm,
-        exchange,
+        side.exchange,
         side.log,
         table,
         worker,
@@ -341,11 +387,15 @@ def _work(side: _Side, experiment: Experiment) -> None:
         longest_pause=side.pause,
     )
     if _threads_allowed():
-        exchange.start_thread(side.pause, lambda error: side.abort(_formatted(error)))
+        side.exchange.start_thread(side.pause, side.exchange_failed)
     try:
         # When the job ends is rank 0's business: it drains, a worker finishes what it runs.
         with interrupts(lambda: None, again=False):
             loop.run()
+    except (MasterDied, MPI.Exception) as error:
+        if isinstance(error, MPI.Exception) and not (ulfm.enabled() and ulfm.is_death(error)):
+            raise
+        side.master_died()  # a worker talks to nobody else
     except PhsError as error:
         loop.fail(f"rank {world.rank} on {socket.gethostname()}: {error}")
         time.sleep(FAREWELL_SECONDS)  # rank 0 prints the message and ends the job
@@ -357,7 +407,3 @@ def _work(side: _Side, experiment: Experiment) -> None:
 
 def _forget(proposal: Proposal, outcome: Outcome) -> None:
     """Commit nothing: the run is without a store."""
-
-
-def _formatted(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
