@@ -27,6 +27,7 @@ def run(
     retry_failed: bool = False,
     quiet: bool = False,
     grace: float = base.Options.grace,
+    walltime: float | str | None = None,
 ) -> Results:
     """Evaluate the parameter sets of an experiment, as ``python -m phs_mpi`` does.
 
@@ -57,6 +58,10 @@ def run(
         Whether to show no progress and no summary.
     grace : float
         Seconds that running evaluations have to finish after an interrupt.
+    walltime : float or str, optional
+        Seconds that the run has from the start of its process, or as in ``"1:30:00"``; nothing is
+        started that would not be over by then. Default: until SLURM ends the job, if it runs in
+        one.
 
     Returns
     -------
@@ -85,6 +90,7 @@ def run(
         retry_failed=retry_failed,
         workers=workers,
         grace=grace,
+        walltime=walltime,
         scheduler=scheduler,
         again="call run() again" if script is None else "run the script again",
     )

@@ -37,7 +37,8 @@ from ...progress import Progress
 from ...store import Store, open_store
 from ...table import Table
 from .. import base, serial
-from ..signals import GraceOver, interrupts
+from ..jobtime import requeue_if_due
+from ..signals import GraceOver, TimeOver, interrupts
 from . import ulfm
 from .deathwatch import DeathWatch
 from .exchange import Exchange, MasterDied
@@ -120,8 +121,9 @@ def _run(world: MPI.Intracomm, path: Path | Experiment, options: base.Options) -
             return world.bcast(None, root=0)
         with _Side(world, plan, options) as mine:
             _work(mine, experiment)
-        return mine.end()
+        return mine.end(mine.share())
     side: _Side | None = None
+    ending: tuple[list[int], bool] = [], False
     try:
         plan = _Plan(job.table, job.output, job.replay, bool(job.missing))
         world.bcast(plan, root=0)
@@ -129,11 +131,14 @@ def _run(world: MPI.Intracomm, path: Path | Experiment, options: base.Options) -
         base.announce(job, progress, _remarks(world, options) if job.missing else ())
         if job.missing:
             with _Side(world, plan, options, progress) as side:
-                _serve(side, job, progress)
+                ending = _serve(side, job, progress)
         status = base.conclude(job, options, progress)
     finally:
         job.close()
-    return world.bcast(status, root=0) if side is None else side.end(status)
+    status = world.bcast(status, root=0) if side is None else side.share(status)
+    # The other ranks have closed the file as well: SLURM may end the job any moment now.
+    requeue_if_due(options, progress, *ending)
+    return status if side is None else side.end(status)
 
 
 class _Side:
@@ -163,6 +168,7 @@ class _Side:
         self.pause = longest_pause(node.Get_size(), os.cpu_count() or 1)
         self.log = Log(plan.replay)
         self.exchange = Exchange(self.exchange_comm, self.log, plan.table.dtype)
+        self.hosts: list[str] = world.gather(socket.gethostname()) or []
         self._stderr = os.dup(2)
         # A job that outlives its ranks has other ways (see ulfm.py).
         self.watch = None if ulfm.enabled() else DeathWatch(world, node, self._neighbour_died)
@@ -244,15 +250,18 @@ class _Side:
                 f"{self.exchange.comm.size} ranks hold the same log of {len(self.log)} entries"
             )
 
-    def end(self, status: int | None = None) -> int:
-        """Rank 0's exit status, on all ranks."""
+    def share(self, status: int | None = None) -> int:
+        """Rank 0's exit status, on all ranks (collective)."""
         if not ulfm.enabled():
             return self.world.bcast(status, root=0)
-        status = self.exchange.share(status)
-        if self.exchange.deaths or self.parallel:
+        return self.exchange.share(status)
+
+    def end(self, status: int) -> int:
+        """End with this status, at once where MPI's own farewell may wait for the dead."""
+        if ulfm.enabled() and (self.exchange.deaths or self.parallel):
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(status)  # MPI's own farewell may wait for the dead
+            os._exit(status)
         return status
 
 
@@ -307,8 +316,8 @@ def _threads_allowed() -> bool:
     return MPI.Query_thread() >= MPI.THREAD_MULTIPLE
 
 
-def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
-    """The run on rank 0."""
+def _serve(side: _Side, job: base.Job, progress: Progress) -> tuple[list[int], bool]:
+    """The run on rank 0; returns the signals that came, and whether its time was too short."""
     asked = math.inf
 
     def ask() -> None:
@@ -317,12 +326,17 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
             return
         asked = min(asked, time.monotonic())
         # mpirun kills its ranks a second or two after Ctrl-C: say now how to go on.
+        seconds = job.time.in_reach(side.options.grace)
         progress.say(
-            f"asked to stop: running evaluations have {side.options.grace:g} s to finish; to go "
-            f"on: {base.resume_command(side.options)}"
+            f"asked to stop: running evaluations have {seconds:.3g} s to finish; to go on: "
+            f"{base.resume_command(side.options)}"
         )
 
     def stopping() -> bool:
+        while schedule.remarks:
+            progress.say(schedule.remarks.pop(0))
+        if job.time.over:
+            raise TimeOver
         if time.monotonic() > asked + side.options.grace:
             raise GraceOver
         return asked < math.inf
@@ -344,6 +358,7 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
         schedule,
         side.exchange,
         side.plan.table.dtype,
+        side.hosts,
         store.append_log if store else lambda kinds, indices: None,
         commit=store.commit if store and not side.parallel else None,
         # A header costs every rank tens of microseconds: fewer of them where there are many.
@@ -351,13 +366,17 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
         on_tick=stopping,
         on_death=on_death,
     )
-    with interrupts(ask, again=False):
+    with interrupts(ask, again=False) as received:
         try:
             master.run()
-        except GraceOver:
+        except GraceOver as over:
             # Workers are in the middle of evaluations; every completed one is on disk.
             progress.close()
-            progress.say(f"{side.options.grace:g} s are over: what still runs is left")
+            out_of_time = isinstance(over, TimeOver) or schedule.out_of_time
+            what = f"{side.options.grace:g} s are" if not out_of_time else "the time of this run is"
+            progress.say(f"{what} over: what still runs is left; {side.how_to_go_on()}")
+            job.close()
+            requeue_if_due(side.options, progress, received, out_of_time)
             side.abort(status=base.INTERRUPTED)
         except PhsError as error:
             # Workers are in the middle of evaluations: there is no orderly way to reach them.
@@ -365,6 +384,7 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
             progress.say(f"error: {error}")
             progress.say(side.how_to_go_on())
             side.abort(status=error.exit_status)
+    return received, schedule.out_of_time
 
 
 def _work(side: _Side, experiment: Experiment) -> None:
@@ -383,6 +403,7 @@ def _work(side: _Side, experiment: Experiment) -> None:
         table,
         worker,
         commit,
+        retries=experiment.retries,
         wait_for_all=experiment.wait_for_all,
         longest_pause=side.pause,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class Master:
         Broadcasts the order of completions.
     row : numpy.dtype
         Packed values of a parameter set.
+    hosts : sequence of str
+        Host of each rank.
     write_log : callable
         ``write_log(kinds, indices)``: writes the order to the results file.
     commit : callable, optional
@@ -69,6 +71,7 @@ class Master:
         schedule: Schedule,
         exchange: Exchange,
         row: np.dtype,
+        hosts: Sequence[str],
         write_log: Callable[[list[int], list[int]], None],
         *,
         commit: Callable[[Any, Any], None] | None = None,
@@ -81,6 +84,7 @@ class Master:
         self._schedule = schedule
         self._exchange = exchange
         self._row = row
+        self._hosts = hosts
         self._write_log = write_log
         self._commit = commit
         self._announce_seconds = announce_seconds
@@ -156,11 +160,12 @@ class Master:
             if self._commit is not None:
                 proposal, outcome = self._comm.recv(source=worker, tag=messages.TAG_ROW)
                 self._commit(proposal, outcome)
-            event = Finished(worker, index, result=messages.word_to_result(words[2]))
+            result, again = messages.word_to_result(words[2]), bool(words[3])
+            event = Finished(worker, index, result=result, again=again)
         elif kind == messages.PROPOSED:
             event = Proposed(worker, index, messages.row_in(buffer, self._row))
         elif kind == messages.READY:
-            event = Ready(worker)
+            event = Ready(worker, self._hosts[worker])
         else:
             raise WorkerFailed(self._comm.recv(source=worker, tag=messages.TAG_TEXT))
         self._carry_out(self._schedule.handle(event))
@@ -169,8 +174,9 @@ class Master:
         reply = messages.message()
         for instruction in instructions:
             if isinstance(instruction, Start):
-                _, index, log_length, chosen = instruction
-                reply[:] = messages.START, index, log_length, chosen
+                _, index, log_length, chosen, attempt, known = instruction
+                how = messages.encode_how(chosen, attempt, known)
+                reply[:] = messages.START, index, log_length, how
             elif isinstance(instruction, Wait):
                 reply[0] = messages.WAIT
             else:
