@@ -87,6 +87,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="memory, as in 4GiB, that one evaluation may use before it is killed; implies "
         "--isolate",
     )
+    parser.add_argument(
+        "--gpus-per-worker",
+        metavar="N",
+        help="GPUs that each worker sees: 1, 2, …; as 0.5 one that two share; 0; or all (default: "
+        "those of the node, shared out evenly; two workers never share one)",
+    )
     parser.add_argument("--seed", type=seed_number, help="overrides the experiment's seed")
     parser.add_argument(
         "--retry-failed", action="store_true", help="evaluate failed parameter sets once more"
@@ -134,6 +140,7 @@ def run(options: argparse.Namespace) -> int:
         scheduler_file=options.scheduler_file,
         dask_timeout=options.dask_timeout,
         limits=Limits.of(options.isolate, _number(options.timeout), options.memory_limit),
+        gpus_per_worker=options.gpus_per_worker,
     )
     return base.load(base.choose(options.backend, given))(options.experiment, given)
 

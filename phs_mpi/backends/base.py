@@ -64,6 +64,8 @@ class Options:
         Of evaluations, beside those of the experiment.
     command : list of str
         The command line.
+    gpus_per_worker : float, str or None
+        See :func:`phs_mpi.backends.gpus.amount`.
     again : str
         How to go on with a run that stopped; empty: with the same command line.
     """
@@ -81,6 +83,7 @@ class Options:
     scheduler_file: Path | None = None
     dask_timeout: float = 30.0
     limits: Limits = UNLIMITED
+    gpus_per_worker: float | str | None = None
     command: list[str] = field(default_factory=lambda: list(sys.argv))
     again: str = ""
 
@@ -119,6 +122,13 @@ def choose(name: str, options: Options) -> str:
             f"a Dask scheduler is given for the backend {name!r}",
             value=name,
             remedy="leave out --scheduler and --scheduler-file, or take --backend dask",
+        )
+    if name == "dask" and options.gpus_per_worker is not None:
+        raise BackendError(
+            "the backend 'dask' deals out no GPUs",
+            value=options.gpus_per_worker,
+            remedy="leave out --gpus-per-worker, and start workers with their own (dask-cuda, or "
+            "CUDA_VISIBLE_DEVICES of each), or take another --backend",
         )
     if name != "mpi" and launched > 1:
         raise BackendError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -256,6 +256,7 @@ def run_client(
     options: Options,
     backend: str,
     make_transport: Callable[[Job, Log], Transport],
+    remarks: Sequence[str] = (),
 ) -> int:
     """Run an experiment on a client-driven backend.
 
@@ -269,6 +270,8 @@ def run_client(
         Name of the backend; kept in the results file.
     make_transport : callable
         ``make_transport(job, log) -> Transport``; called only if there is something to do.
+    remarks : sequence of str
+        What to say of the workers.
 
     Returns
     -------
@@ -280,7 +283,7 @@ def run_client(
         progress = make_progress(job, options)
         announce(job, progress)
         if job.missing:
-            _run(job, options, backend, progress, make_transport)
+            _run(job, options, backend, progress, make_transport, remarks)
         return conclude(job, options, progress)
     finally:
         job.close()
@@ -292,6 +295,7 @@ def _run(
     backend: str,
     progress: Progress,
     make_transport: Callable[[Job, Log], Transport],
+    remarks: Sequence[str],
 ) -> None:
     log = Log(job.replay)
     with contextlib.ExitStack() as stack:
@@ -305,7 +309,8 @@ def _run(
         stack.callback(transport.close)
         if not options.quiet:
             workers = f", {transport.workers} workers" if transport.workers > 1 else ""
-            progress.say(f"backend {backend}{workers}")
+            for line in [f"backend {backend}{workers}", *remarks]:
+                progress.say(line)
         loop = ClientLoop(job, log, transport, commit, write_log, progress)
         try:
             loop.run(options.grace)

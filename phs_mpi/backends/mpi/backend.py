@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from ...log import EntryKind, Log, LogEntry, Outcome, Proposal
 from ...progress import Progress
 from ...store import Store, open_store
 from ...table import Table
-from .. import base, serial
+from .. import base, placement, serial
 from ..signals import GraceOver, interrupts
 from . import messages
 from .exchange import Exchange
@@ -59,7 +59,9 @@ def run(path: Path | Experiment, options: base.Options) -> int:
             print("phs_mpi: one rank only: using the serial backend", file=sys.stderr)
         return serial.run(path, options)
     try:
-        return _run(world, path, options)
+        place = _together(world, lambda: placement.of_rank(world, options.gpus_per_worker))
+        with placement.applied(place):  # before the target's module is imported
+            return _run(world, path, options, placement.remark_of_ranks(world, place))
     except (PhsError, SystemExit):
         raise  # all ranks have agreed to end (see _together)
     except BaseException:
@@ -100,7 +102,9 @@ class _Plan:
     anything: bool  # whether a parameter set is left to evaluate
 
 
-def _run(world: MPI.Comm, path: Path | Experiment, options: base.Options) -> int:
+def _run(
+    world: MPI.Comm, path: Path | Experiment, options: base.Options, placed: Sequence[str]
+) -> int:
     experiment = _together(world, lambda: base.load_for(path, options))
     provenance = {"backend": "mpi", "mpi_library": MPI.Get_library_version().split("\n")[0]}
     job = _together(
@@ -116,7 +120,7 @@ def _run(world: MPI.Comm, path: Path | Experiment, options: base.Options) -> int
     try:
         world.bcast(_Plan(job.table, job.output, job.replay, bool(job.missing)), root=0)
         progress = base.make_progress(job, options)
-        base.announce(job, progress, _remarks(world, options) if job.missing else ())
+        base.announce(job, progress, _remarks(world, options, placed) if job.missing else ())
         if job.missing:
             plan = _Plan(job.table, job.output, job.replay, True)
             with _Side(world, plan, options, progress) as side:
@@ -212,11 +216,12 @@ def _parallel(options: base.Options) -> bool:
     return bool(h5py.get_config().mpi)
 
 
-def _remarks(world: MPI.Comm, options: base.Options) -> list[str]:
+def _remarks(world: MPI.Comm, options: base.Options, placed: Sequence[str]) -> list[str]:
     workers = world.Get_size() - 1
     remarks = []
     if not options.quiet:
         remarks = [f"backend mpi, {workers} worker{'s' if workers > 1 else ''} and the master"]
+        remarks += placed
     if options.store and not options.rank_0_writes and not _parallel(options):
         remarks.append("h5py is built without MPI: rank 0 writes the results of all workers")
     if not _threads_allowed():
