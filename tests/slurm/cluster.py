@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import getpass
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -65,7 +67,7 @@ SlurmctldTimeout=10
 KillWait=5
 NodeName={nodes} NodeAddr=127.0.0.1 Port={node_ports} CPUs={cpus} Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
-PartitionName=low Nodes=ALL MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE GraceTime=0
+PartitionName=low Nodes=ALL MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE GraceTime=15
 """
 
 
@@ -75,7 +77,8 @@ class Cluster:
     Parameters
     ----------
     nodes : int
-        One: any user can start it. Several need root.
+        One: any user can start it, on a machine whose name is that of its loopback interface.
+        Several need root, and the right to have name spaces.
     cpus, gpus : int
         Of each node, as SLURM is told; the machine need not have them.
     """
@@ -84,12 +87,11 @@ class Cluster:
         # Paths of sockets are short.
         self.folder = Path(tempfile.mkdtemp(prefix="phs-slurm-", dir="/tmp"))
         self.conf = self.folder / "slurm.conf"
-        self._path = os.environ["PATH"] + ":/usr/sbin:/sbin"
-        self.nodes = (
-            [socket.gethostname().split(".")[0]]
-            if nodes == 1
-            else [f"n{number}" for number in range(1, nodes + 1)]
-        )
+        self._path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
+        self._apart = can_be_apart()
+        self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
+        if not self._apart:
+            self.nodes = [socket.gethostname().split(".")[0]]
         self._configure(cpus, gpus)
         try:
             self._start()
@@ -211,8 +213,8 @@ class Cluster:
                 folder=self.folder,
                 user=getpass.getuser(),
                 port=port,
-                nodes=self.nodes[0] if count == 1 else f"n[1-{count}] NodeHostname=localhost",
-                node_ports=port + 1 if count == 1 else f"[{port + 1}-{port + count}]",
+                nodes=f"n[1-{count}] NodeHostname=localhost" if self._apart else self.nodes[0],
+                node_ports=f"[{port + 1}-{port + count}]",
                 first_srun_port=port + 1 + count,
                 last_srun_port=port + count + SRUN_PORTS,
                 cpus=cpus,
@@ -249,7 +251,7 @@ class Cluster:
 
     def start_node(self, name: str) -> None:
         """Start the slurmd of a node."""
-        if len(self.nodes) == 1:
+        if not self._apart:
             self.run("slurmd", "-f", str(self.conf), "-N", name)
             return
         script = APART.format(name=name, hosts=self.folder / "hosts", conf=self.conf)
@@ -260,6 +262,16 @@ def missing() -> str:
     """What of SLURM is not installed; empty if all is."""
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     return ", ".join(name for name in PROGRAMS if shutil.which(name, path=path) is None)
+
+
+@functools.cache
+def can_be_apart() -> bool:
+    """Whether nodes of this machine can have name spaces of their own."""
+    probe = ["unshare", "--uts", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"]
+    try:
+        return subprocess.run(probe, capture_output=True, timeout=60).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def _free_ports(count: int) -> int:
