@@ -380,7 +380,10 @@ def resume_command(options: Options) -> str:
     """The command that continues this run."""
     if options.again:
         return options.again
-    launcher = f"mpirun -n {launched_size()} " if launched_size() else ""
+    # srun's own variables are also seen by what mpirun starts on other nodes of a job.
+    by_mpirun = os.environ.keys() & {"OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"}
+    by_srun = "SLURM_STEP_NUM_TASKS" in os.environ and not by_mpirun
+    launcher = f"{'srun' if by_srun else 'mpirun'} -n {launched_size()} " if launched_size() else ""
     return launcher + shlex.join(["python", "-m", "phs_mpi", *options.command[1:]])
 
 

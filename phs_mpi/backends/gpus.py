@@ -113,7 +113,7 @@ def amount(value: Any) -> float | str | None:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
-    if not (0 <= number < 1 or number.is_integer()) or isinstance(value, bool):
+    if not (0 <= number < 1 or (number > 0 and number.is_integer())) or isinstance(value, bool):
         raise BackendError(
             f"{OPTION} {value} is no number of GPUs",
             value=value,

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import os
+
+from phs_mpi.backends import gpus, threads
+from phs_mpi.backends.placement import Finding, Place, applied, decide, remark
+
+CUDA = gpus.CUDA
+
+
+def finding(devices, works=True, cores=range(8), sets_threads=True):
+    seen = gpus.Seen.by_this_process({CUDA: devices} if devices else {}, gpus.Path("/nowhere"))
+    return Finding(seen, threads.Cores(frozenset(cores)), works, sets_threads)
+
+
+def test_rank_0_evaluates_nothing_and_gets_nothing():
+    places = decide([finding("0,1", works=False), *[finding("0,1")] * 2], None, "n1")
+    assert places == [Place({CUDA: "-1"}), Place({CUDA: "0"}, 1, 4), Place({CUDA: "1"}, 1, 4)]
+
+
+def test_rank_0_alone_on_a_node():
+    assert decide([finding("0,1", works=False)], None, "n1") == [Place({CUDA: "-1"})]
+
+
+def test_nothing_is_changed_where_all_see_all():
+    places = decide([finding("0,1", works=False), *[finding("0,1")] * 2], "all", "n1")
+    assert [place.devices for place in places] == [{}, {}, {}]
+
+
+def test_nothing_is_changed_where_there_are_no_gpus():
+    places = decide([finding("", works=False), *[finding("")] * 4], None, "n1")
+    assert places == [Place(), *[Place({}, None, 2)] * 4]
+
+
+def test_what_the_user_says_of_threads_counts():
+    places = decide([finding("", sets_threads=False)], None, "n1")
+    assert places == [Place()]
+
+
+def test_the_environment_is_restored(monkeypatch):
+    monkeypatch.setenv(CUDA, "0,1")
+    monkeypatch.delenv(gpus.LEVEL_ZERO, raising=False)
+    with applied(Place({CUDA: "1", gpus.LEVEL_ZERO: "1"})):
+        assert os.environ[CUDA] == os.environ[gpus.LEVEL_ZERO] == "1"
+    assert os.environ[CUDA] == "0,1"
+    assert gpus.LEVEL_ZERO not in os.environ
+
+
+def test_remarks():
+    assert remark([Place(), Place(threads=1)]) == []
+    assert remark([Place(count=2.0, threads=1)] * 3, 2) == ["2 GPUs a worker on 2 nodes"]
+    assert remark([Place(count=0.5, threads=4), Place(count=1.0, threads=4)]) == [
+        "0.5 to 1 GPU and 4 threads a worker on 1 node"
+    ]
+    assert remark([Place(count=0.0)]) == ["0 GPUs a worker on 1 node"]
