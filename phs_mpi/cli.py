@@ -21,6 +21,7 @@ Parallel hyperparameter search with MPI.
     python -m phs_mpi plot experiment.h5            figures
 """
 
+
 class _Parser(argparse.ArgumentParser):
     """An argument parser of which only the first rank speaks."""
 
@@ -56,13 +57,20 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(function=function)
         return made
 
-    run = command("run", run_command.run, "evaluate the parameter sets of an experiment", epilog=run_command.STATUSES)
+    run = command(
+        "run",
+        run_command.run,
+        "evaluate the parameter sets of an experiment",
+        epilog=run_command.STATUSES,
+    )
     run_command.add_arguments(run)
 
     table = command("table", _table, "print the parameter sets without running them")
     table.add_argument("experiment", type=Path, help="the file that defines the experiment")
     table.add_argument("--csv", type=Path, metavar="FILE", help="write them as CSV ('-': print)")
-    table.add_argument("--seed", type=run_command.seed_number, help="overrides the experiment's seed")
+    table.add_argument(
+        "--seed", type=run_command.seed_number, help="overrides the experiment's seed"
+    )
     table.add_argument("--rows", type=int, default=50, help="rows to print at most (default 50)")
 
     status = command("status", _status, "tell how far a run is, also while it runs")

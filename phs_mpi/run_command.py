@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .backends import base
+from .deadline import MARGIN
 from .limits import Limits
 
 STATUSES = """\
@@ -13,7 +14,7 @@ exit status of a run:
   0   every parameter set is evaluated (failed evaluations are counted, not fatal)
   1   every evaluation failed
   2   bad input: one line says what is wrong and how to mend it
-  3   stopped before the end; the same command goes on
+  3   stopped before the end (Ctrl-C, or out of time); the same command goes on
   70  a rank, or the Dask scheduler, broke down; the same command goes on
 """
 
@@ -69,6 +70,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=base.Options.grace,
         help="time that running evaluations have to finish after Ctrl-C (default: "
         "%(default)g); a second Ctrl-C stops at once",
+    )
+    parser.add_argument(
+        "--walltime",
+        metavar="TIME",
+        help="time that this run has, in seconds or as in 1:30:00 or 2-12:00:00, from its start: "
+        "nothing is started that would not be over by then (default: until SLURM ends the job)",
+    )
+    parser.add_argument(
+        "--margin",
+        type=_seconds,
+        metavar="SECONDS",
+        help="time before that end which is kept for the shutdown (default: "
+        f"{MARGIN:g}, or a tenth of the time there is if that is less)",
+    )
+    parser.add_argument(
+        "--requeue",
+        action="store_true",
+        help="ask SLURM to run this job again if it ends, or is preempted, before the run is over",
     )
     parser.add_argument(
         "--isolate",
@@ -139,6 +158,9 @@ def run(options: argparse.Namespace) -> int:
         scheduler=options.scheduler,
         scheduler_file=options.scheduler_file,
         dask_timeout=options.dask_timeout,
+        walltime=options.walltime,
+        margin=options.margin,
+        requeue=options.requeue,
         limits=Limits.of(options.isolate, _number(options.timeout), options.memory_limit),
         gpus_per_worker=options.gpus_per_worker,
     )

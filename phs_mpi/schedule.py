@@ -35,6 +35,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from .deadline import Deadline
 from .log import EntryKind, LogEntry
 from .repeats import ONCE, Contenders, Repeats
 
@@ -129,9 +130,15 @@ class Schedule:
         Bayesian sets whose values are known from an earlier run; with repeats only.
     contenders : Contenders, optional
         Chooses sets that get more repeats than the least; knows what earlier runs found.
+    deadline : Deadline, optional
+        Says when nothing more can be started that would be over in time; the schedule drains then.
 
     Attributes
     ----------
+    remarks : list of str
+        What the user should be told; whoever does so clears it.
+    out_of_time : bool
+        Whether it drains because of the deadline.
     extras : int
         Repeats that contenders have been given beyond those in `missing`.
 
@@ -152,8 +159,11 @@ class Schedule:
         repeats: Repeats = ONCE,
         chosen: Iterable[int] = (),
         contenders: Contenders | None = None,
+        deadline: Deadline | None = None,
     ):
         self.total = total
+        self.remarks: list[str] = []
+        self.out_of_time = False
         self.log_length = log_length
         self.draining = False
         self.extras = 0
@@ -164,6 +174,7 @@ class Schedule:
         self._announced: set[int] = set()  # running indices whose start is in the log
         self._repeats = repeats
         self._contenders = contenders
+        self._deadline = deadline
         self._finished = bytearray(b"\x01") * total
         self._n_finished = total
         self._drawn: list[int] = []  # values known: drawn, or chosen by an earlier repeat
@@ -227,7 +238,8 @@ class Schedule:
         if isinstance(event, Ready):
             if event.worker in self.running or event.worker in self.waiting:
                 raise InvalidEvent(f"{event} in state {self._describe()}")
-            return self._next_for(event.worker)
+            following = self._next_for(event.worker)
+            return following + self._wake() if self.draining else following
         if isinstance(event, Lost):
             return self._lose(event.worker)
         self.draining = True
@@ -252,6 +264,8 @@ class Schedule:
         if self.running.get(worker) != index:
             raise InvalidEvent(f"{event} in state {self._describe()}")
         del self.running[worker]
+        if self._deadline is not None:
+            self._deadline.ended(worker)
         self._announced.discard(index)
         self._finished[index] = 1
         self._n_finished += 1
@@ -292,6 +306,8 @@ class Schedule:
     def _lose(self, worker: int) -> list[Instruction]:
         if worker in self.waiting:
             self.waiting.remove(worker)
+        if self._deadline is not None:
+            self._deadline.lost(worker)
         index = self.running.pop(worker, None)
         if index is not None:
             if index in self._announced:
@@ -307,12 +323,24 @@ class Schedule:
         if index is None:
             self.waiting.append(worker)
             return [Wait(worker)]
+        if self._too_late():
+            return [Stop(worker)]
         heapq.heappop(self._drawn if self._drawn and self._drawn[0] == index else self._bayesian)
         self.running[worker] = index
+        if self._deadline is not None:
+            self._deadline.began(worker)
         if not self._is_bayesian(index):
             # Its values stand in everybody's table: no worker needs to announce them.
             self._announce(worker, index)
         return [Start(worker, index, self.log_length, self._repeats.set_of(index) in self._chosen)]
+
+    def _too_late(self) -> bool:
+        """Whether what starts now would not be over in time; then nothing more is started."""
+        refusal = self._deadline.refusal() if self._deadline is not None else ""
+        if refusal:
+            self.draining = self.out_of_time = True
+            self.remarks.append(f"nothing more is started: {refusal}")
+        return self.draining
 
     def _wake(self) -> list[Instruction]:
         instructions: list[Instruction] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..deadline import Deadline
 from ..errors import BackendError
 from ..evaluation import Evaluator
 from ..experiment import Experiment
@@ -28,6 +30,7 @@ from ..schedule import Schedule
 from ..store import Lock, Resume, prepare
 from ..table import Table
 from ..worker import Worker
+from . import jobtime
 
 #: Exit statuses of a run (2 is for bad input, see errors.py).
 FINISHED, ALL_FAILED, INTERRUPTED = 0, 1, 3
@@ -62,6 +65,13 @@ class Options:
         Seconds to wait for the Dask scheduler, and for a first worker.
     limits : Limits
         Of evaluations, beside those of the experiment.
+    walltime : float or str, optional
+        Seconds that the run has from the start of its process, or as in ``"1:30:00"``; default:
+        until SLURM ends the job, if it runs in one.
+    margin : float, optional
+        Seconds of it that are kept for commits and shutdown.
+    requeue : bool
+        Whether SLURM is asked to run the job again if its end comes before that of the run.
     command : list of str
         The command line.
     gpus_per_worker : float, str or None
@@ -83,6 +93,9 @@ class Options:
     scheduler_file: Path | None = None
     dask_timeout: float = 30.0
     limits: Limits = UNLIMITED
+    walltime: float | str | None = None
+    margin: float | None = None
+    requeue: bool = False
     gpus_per_worker: float | str | None = None
     command: list[str] = field(default_factory=lambda: list(sys.argv))
     again: str = ""
@@ -188,6 +201,12 @@ class Job:
         The log of earlier runs.
     notes : list of str
         Lines the user should see.
+    lock : Lock or None
+        Keeps other runs off the results file.
+    time : JobTime
+        Until when it may go on.
+    seconds : list of float
+        What evaluations of earlier runs took.
     """
 
     experiment: Experiment
@@ -197,6 +216,8 @@ class Job:
     replay: list[LogEntry]
     notes: list[str]
     lock: Lock | None
+    time: jobtime.JobTime = jobtime.ENDLESS
+    seconds: list[float] = field(default_factory=list)
 
     def schedule(self) -> Schedule:
         """The schedule at the start of this run."""
@@ -219,6 +240,7 @@ class Job:
             repeats=repeats,
             chosen={repeats.set_of(index) for index in results} if most > 1 else (),
             contenders=contenders,
+            deadline=Deadline(self.time.last, self.seconds) if self.time.end < math.inf else None,
         )
 
     def close(self) -> None:
@@ -247,10 +269,11 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
         If the file cannot be used; nothing has been changed then.
     """
     table = experiment.table()
+    time = jobtime.find(options)
     output = options.output or default_output(experiment)
     if not options.store:
         missing = np.flatnonzero(table.repeats.required(len(table))).tolist()
-        return Job(experiment, table, output, missing, [], [], None)
+        return Job(experiment, table, output, missing, [], [], None, time)
     lock = Lock(output)
     lock.acquire()
     try:
@@ -265,7 +288,17 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
     except BaseException:
         lock.release()
         raise
-    return Job(experiment, table, output, resume.missing, resume.replay, list(resume.notes), lock)
+    return Job(
+        experiment,
+        table,
+        output,
+        resume.missing,
+        resume.replay,
+        list(resume.notes),
+        lock,
+        time,
+        resume.seconds,
+    )
 
 
 def make_worker(
@@ -347,6 +380,8 @@ def announce(job: Job, progress: Progress, remarks: Sequence[str] = ()) -> None:
         progress.say(f"nothing is left to do: all {len(job.table)} parameter sets are evaluated")
     elif job.replay:
         progress.say(f"going on with {job.output}: {left(job, len(job.missing))}")
+    if job.missing and job.time.remark:
+        progress.say(job.time.remark)
 
 
 def left(job: Job, count: int) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..experiment import Experiment
 from ..log import EntryKind, Log, LogEntry, Outcome, Proposal, Status
@@ -22,7 +22,8 @@ from .base import (
     make_job,
     make_progress,
 )
-from .signals import GraceOver, interrupts
+from .jobtime import ENDLESS, JobTime, requeue_if_due
+from .signals import GraceOver, TimeOver, interrupts
 
 
 @dataclass
@@ -175,16 +176,25 @@ class ClientLoop:
         self._known: dict[tuple[EntryKind, int], LogEntry] = {}
         self._unwritten: list[LogEntry] = []
         self._interrupted = False
+        self.received: list[int] = []
 
-    def run(self, grace: float) -> None:
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the end of the run's time made it stop."""
+        return self._schedule.out_of_time
+
+    def run(self, grace: float, time: JobTime = ENDLESS) -> None:
         """Run until everything is evaluated, or the user stops it.
 
         Parameters
         ----------
         grace : float
             Seconds that running evaluations have to finish once the user has asked to stop.
+        time : JobTime
+            Until when it may go on.
         """
-        with interrupts(partial(self._interrupt, grace), grace):
+        flag = partial(self._interrupt, grace, time)
+        with interrupts(flag, grace, end=time.last) as self.received:
             try:
                 for worker in range(self._transport.workers):
                     self._handle(Ready(worker))
@@ -196,11 +206,11 @@ class ClientLoop:
             finally:
                 self._flush_log()
 
-    def _interrupt(self, grace: float) -> None:
+    def _interrupt(self, grace: float, time: JobTime) -> None:
         self._interrupted = True
         self._progress.say(
-            f"stopping: running evaluations have {grace:g} s to finish; interrupt again to stop "
-            "at once"
+            f"stopping: running evaluations have {time.in_reach(grace):.3g} s to finish; "
+            "interrupt again to stop at once"
         )
 
     def _drain_if_asked(self) -> None:
@@ -241,6 +251,8 @@ class ClientLoop:
 
     def _handle(self, event: Event) -> None:
         instructions: list[Instruction] = self._schedule.handle(event)
+        while self._schedule.remarks:
+            self._progress.say(self._schedule.remarks.pop(0))
         entries = self._schedule.take_entries()
         for entry in entries:
             known = self._known.pop((entry.kind, entry.index), entry)
@@ -279,14 +291,24 @@ def run_client(
         Exit status.
     """
     job = make_job(experiment, options, {"backend": backend, "mpi_library": ""})
+    ending = _Ending()
     try:
         progress = make_progress(job, options)
         announce(job, progress)
         if job.missing:
-            _run(job, options, backend, progress, make_transport, remarks)
-        return conclude(job, options, progress)
+            ending = _run(job, options, backend, progress, make_transport, remarks)
+        status = conclude(job, options, progress)
     finally:
         job.close()
+    requeue_if_due(options, progress, ending.received, ending.out_of_time)
+    return status
+
+
+class _Ending(NamedTuple):
+    """Which signals came in a run, and whether its time was too short."""
+
+    received: Sequence[int] = ()
+    out_of_time: bool = False
 
 
 def _run(
@@ -296,7 +318,7 @@ def _run(
     progress: Progress,
     make_transport: Callable[[Job, Log], Transport],
     remarks: Sequence[str],
-) -> None:
+) -> _Ending:
     log = Log(job.replay)
     with contextlib.ExitStack() as stack:
         commit, write_log = _forget, _forget
@@ -313,9 +335,13 @@ def _run(
                 progress.say(line)
         loop = ClientLoop(job, log, transport, commit, write_log, progress)
         try:
-            loop.run(options.grace)
+            loop.run(options.grace, job.time)
+        except TimeOver:
+            progress.say("the time of this run is over: what still runs is left")
+            return _Ending(loop.received, True)
         except GraceOver:
             progress.say(f"{options.grace:g} s are over: what still runs is left")
+        return _Ending(loop.received, loop.out_of_time)
 
 
 def _forget(*what: Any) -> None:

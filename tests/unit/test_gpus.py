@@ -88,7 +88,7 @@ def test_what_the_launcher_has_dealt_is_left_alone():
     dealt = [seen(**{CUDA: "0,1"}), seen(**{CUDA: "2,3"})]
     assert deal(dealt, None, "n1") == [{}, {}]
     assert deal(dealt, 2.0, "n1") == [{}, {}]
-    with pytest.raises(BackendError, match="given a worker on n1 2.*--gpus-per-task"):
+    with pytest.raises(BackendError, match=r"given a worker on n1 2.*--gpus-per-task"):
         deal(dealt, 3.0, "n1")
     # With control groups each task sees a device 0, which is not the same one.
     grouped = [seen(**{CUDA: "0", "SLURM_STEP_GPUS": name}) for name in "13"]
@@ -136,5 +136,5 @@ def test_amounts():
 
 @pytest.mark.parametrize("text", ["1.5", "-1", "two", "nan", "inf", True, [1]])
 def test_what_is_no_amount(text):
-    with pytest.raises(BackendError, match="no number of GPUs.*give 1, 2"):
+    with pytest.raises(BackendError, match=r"no number of GPUs.*give 1, 2"):
         amount(text)

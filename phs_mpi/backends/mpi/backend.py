@@ -36,7 +36,8 @@ from ...progress import Progress
 from ...store import Store, open_store
 from ...table import Table
 from .. import base, placement, serial
-from ..signals import GraceOver, interrupts
+from ..jobtime import requeue_if_due
+from ..signals import GraceOver, TimeOver, interrupts
 from . import messages
 from .exchange import Exchange
 from .master import Master
@@ -117,6 +118,7 @@ def _run(
             with _Side(world, plan, options) as side:
                 _work(side, experiment)
         return world.bcast(None, root=0)
+    ending: tuple[list[int], bool] = [], False
     try:
         world.bcast(_Plan(job.table, job.output, job.replay, bool(job.missing)), root=0)
         progress = base.make_progress(job, options)
@@ -124,10 +126,13 @@ def _run(
         if job.missing:
             plan = _Plan(job.table, job.output, job.replay, True)
             with _Side(world, plan, options, progress) as side:
-                _serve(side, job, progress)
-        return world.bcast(base.conclude(job, options, progress), root=0)
+                ending = _serve(side, job, progress)
+        status = world.bcast(base.conclude(job, options, progress), root=0)
     finally:
         job.close()
+    # The other ranks have closed the file as well: SLURM may end the job any moment now.
+    requeue_if_due(options, progress, *ending)
+    return status
 
 
 class _Side:
@@ -236,20 +241,25 @@ def _threads_allowed() -> bool:
     return MPI.Query_thread() >= MPI.THREAD_MULTIPLE
 
 
-def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
-    """The run on rank 0."""
+def _serve(side: _Side, job: base.Job, progress: Progress) -> tuple[list[int], bool]:
+    """The run on rank 0; returns the signals that came, and whether its time was too short."""
     asked = math.inf
 
     def ask() -> None:
         nonlocal asked
         asked = min(asked, time.monotonic())
         # mpirun kills its ranks a second or two after Ctrl-C: say now how to go on.
+        seconds = job.time.in_reach(side.options.grace)
         progress.say(
-            f"asked to stop: running evaluations have {side.options.grace:g} s to finish; to go "
-            f"on: {base.resume_command(side.options)}"
+            f"asked to stop: running evaluations have {seconds:.3g} s to finish; to go on: "
+            f"{base.resume_command(side.options)}"
         )
 
     def stopping() -> bool:
+        while schedule.remarks:
+            progress.say(schedule.remarks.pop(0))
+        if job.time.over:
+            raise TimeOver
         if time.monotonic() > asked + side.options.grace:
             raise GraceOver
         return asked < math.inf
@@ -271,13 +281,20 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
         announce_seconds=min(max(1e-3, 1e-4 * side.world.size), 20e-3),
         on_tick=stopping,
     )
-    with interrupts(ask, again=False):
+    with interrupts(ask, again=False) as received:
         try:
             master.run()
-        except GraceOver:
+        except GraceOver as over:
             # Workers are in the middle of evaluations; every completed one is on disk.
             progress.close()
-            progress.say(f"{side.options.grace:g} s are over: what still runs is left")
+            out_of_time = isinstance(over, TimeOver) or schedule.out_of_time
+            what = f"{side.options.grace:g} s are" if not out_of_time else "the time of this run is"
+            progress.say(
+                f"{what} over: what still runs is left; to go on: "
+                f"{base.resume_command(side.options)}"
+            )
+            job.close()
+            requeue_if_due(side.options, progress, received, out_of_time)
             side.world.Abort(base.INTERRUPTED)
         except PhsError as error:
             # Workers are in the middle of evaluations: there is no orderly way to reach them.
@@ -288,6 +305,7 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
                 f"{base.resume_command(side.options)}"
             )
             side.world.Abort(error.exit_status)
+    return received, schedule.out_of_time
 
 
 def _work(side: _Side, experiment: Experiment) -> None:
