@@ -102,7 +102,11 @@ class Cluster:
     @property
     def environment(self) -> dict[str, str]:
         """For programs that talk to this SLURM, and for the jobs that they start."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "OMPI", "PMIX"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SLURM", "OMPI", "PMIX")) and not name.endswith("_NUM_THREADS")
+        }
         return kept | {
             "PATH": self._path,
             "SLURM_CONF": str(self.conf),
@@ -190,8 +194,14 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def kill_node(self, name: str) -> None:
-        """Kill the slurmd of a node, as a machine that loses its power would."""
-        _end(self.folder / f"slurmd.{name}.pid", "slurmd", signal.SIGKILL)
+        """Kill all that runs on a node, as if it lost its power."""
+        slurmd = int((self.folder / f"slurmd.{name}.pid").read_text())
+        space = os.readlink(f"/proc/{slurmd}/ns/uts")
+        assert space != os.readlink("/proc/self/ns/uts")
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if entry.name.isdigit() and os.readlink(entry / "ns" / "uts") == space:
+                    os.kill(int(entry.name), signal.SIGKILL)
 
     def _configure(self, cpus: int, gpus: int) -> None:
         count = len(self.nodes)
@@ -276,7 +286,8 @@ def can_be_apart() -> bool:
 
 def _free_ports(count: int) -> int:
     """The first of so many ports in a row of which none is in use, below those of clients."""
-    for first in range(20000 + os.getpid() % 1000, 32000, count):
+    # Processes that start one at the same time have numbers next to each other.
+    for first in range(20000 + os.getpid() * (count + 1) % 8000, 32000, count):
         if all(_free(port) for port in range(first, first + count)):
             return first
     raise RuntimeError(f"there are no {count} free ports in a row")
@@ -292,7 +303,7 @@ def _free(port: int) -> bool:
     return True
 
 
-def _end(file: Path, program: str, number: signal.Signals = signal.SIGTERM) -> None:
+def _end(file: Path, program: str) -> None:
     """End the daemon that has written its pid there, and wait until it has gone."""
     try:
         pid = int(file.read_text())
@@ -301,8 +312,8 @@ def _end(file: Path, program: str, number: signal.Signals = signal.SIGTERM) -> N
         return
     if not os.path.basename(command.decode()).startswith(program):
         return
-    deadline = time.monotonic() + 10
-    os.kill(pid, number)
+    deadline = time.monotonic() + 2  # it has nothing to lose
+    os.kill(pid, signal.SIGTERM)
     while Path(f"/proc/{pid}").exists():
         if time.monotonic() > deadline:
             with contextlib.suppress(ProcessLookupError):

@@ -25,14 +25,14 @@ def test_srun(folder, ranks):
     done = srun(folder, ranks)
     assert done.returncode == 0, done.stderr
     assert f"backend mpi, {ranks - 1} workers and the master" in done.stderr
-    folder.check_complete(80, job=1)
+    folder.check_complete(80)
 
 
 def test_srun_isolated(folder):
     folder.experiment(sets=12, seconds=0.1)
     done = srun(folder, 3, "--isolate")
     assert done.returncode == 0, done.stderr
-    folder.check_complete(12, job=1)
+    folder.check_complete(12)
 
 
 def test_srun_in_a_batch_script(folder):
