@@ -7,7 +7,9 @@ from pathlib import Path
 
 from .backends import base
 from .deadline import MARGIN
+from .hosts import IN_A_ROW
 from .limits import Limits
+from .retries import CAUSES, Retries
 
 STATUSES = """\
 exit status of a run:
@@ -112,9 +114,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="GPUs that each worker sees: 1, 2, …; as 0.5 one that two share; 0; or all (default: "
         "those of the node, shared out evenly; two workers never share one)",
     )
+    parser.add_argument(
+        "--retries",
+        type=int,
+        metavar="N",
+        help="how often an evaluation that fails is tried again, with the same values, if "
+        "possible by another worker on another host (default: 0)",
+    )
+    parser.add_argument(
+        "--retry-on",
+        metavar="CAUSES",
+        help=f"failures that are tried again: some of {','.join(CAUSES)} (default: all but "
+        "exception and result)",
+    )
+    parser.add_argument(
+        "--drain-host-after",
+        type=_failures,
+        metavar="K",
+        default=IN_A_ROW,
+        help="give a host nothing more after K or more failures in a row there while others do "
+        "better (default: %(default)d; 0: never)",
+    )
     parser.add_argument("--seed", type=seed_number, help="overrides the experiment's seed")
     parser.add_argument(
-        "--retry-failed", action="store_true", help="evaluate failed parameter sets once more"
+        "--retry-failed",
+        action="store_true",
+        help="evaluate once more what failed in earlier runs",
     )
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="no progress, no summary; only problems"
@@ -158,6 +183,8 @@ def run(options: argparse.Namespace) -> int:
         scheduler=options.scheduler,
         scheduler_file=options.scheduler_file,
         dask_timeout=options.dask_timeout,
+        retries=Retries.of(options.retries, options.retry_on),
+        drain_host_after=options.drain_host_after,
         walltime=options.walltime,
         margin=options.margin,
         requeue=options.requeue,
@@ -172,6 +199,13 @@ def _workers(text: str) -> int:
     if workers < 1:
         raise argparse.ArgumentTypeError(f"{workers} is no number of workers; give 1 or more")
     return workers
+
+
+def _failures(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is negative; give 0 or more")
+    return number
 
 
 def _number(text: str | None) -> float | str | None:

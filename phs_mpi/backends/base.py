@@ -8,12 +8,10 @@ import os
 import re
 import shlex
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +19,7 @@ from ..deadline import Deadline
 from ..errors import BackendError
 from ..evaluation import Evaluator
 from ..experiment import Experiment
-from ..limits import UNLIMITED, Limits
+from ..hosts import IN_A_ROW, Hosts
 from ..loading import load_experiment
 from ..log import EntryKind, LogEntry
 from ..progress import Progress
@@ -31,6 +29,7 @@ from ..store import Lock, Resume, prepare
 from ..table import Table
 from ..worker import Worker
 from . import jobtime
+from .options import Options
 
 #: Exit statuses of a run (2 is for bad input, see errors.py).
 FINISHED, ALL_FAILED, INTERRUPTED = 0, 1, 3
@@ -49,56 +48,6 @@ EXTRAS = {"dask": "dask"}
 
 #: Entry points under which other packages register backends, in the form of `LOADERS`.
 ENTRY_POINTS = "phs_mpi.backends"
-
-
-@dataclass
-class Options:
-    """What the command line, or the caller of :func:`phs_mpi.run`, says about a run.
-
-    Attributes
-    ----------
-    grace : float
-        Seconds that running evaluations have to finish once the run is asked to stop.
-    scheduler : str or object
-        Address of a Dask scheduler, or something that has a ``scheduler_address``.
-    dask_timeout : float
-        Seconds to wait for the Dask scheduler, and for a first worker.
-    limits : Limits
-        Of evaluations, beside those of the experiment.
-    walltime : float or str, optional
-        Seconds that the run has from the start of its process, or as in ``"1:30:00"``; default:
-        until SLURM ends the job, if it runs in one.
-    margin : float, optional
-        Seconds of it that are kept for commits and shutdown.
-    requeue : bool
-        Whether SLURM is asked to run the job again if its end comes before that of the run.
-    command : list of str
-        The command line.
-    gpus_per_worker : float, str or None
-        See :func:`phs_mpi.backends.gpus.amount`.
-    again : str
-        How to go on with a run that stopped; empty: with the same command line.
-    """
-
-    output: Path | None = None
-    seed: int | None = None
-    quiet: bool = False
-    retry_failed: bool = False
-    check_log: bool = False
-    store: bool = True
-    rank_0_writes: bool = False
-    workers: int | None = None
-    grace: float = 60.0
-    scheduler: Any = None
-    scheduler_file: Path | None = None
-    dask_timeout: float = 30.0
-    limits: Limits = UNLIMITED
-    walltime: float | str | None = None
-    margin: float | None = None
-    requeue: bool = False
-    gpus_per_worker: float | str | None = None
-    command: list[str] = field(default_factory=lambda: list(sys.argv))
-    again: str = ""
 
 
 def names() -> list[str]:
@@ -207,6 +156,8 @@ class Job:
         Until when it may go on.
     seconds : list of float
         What evaluations of earlier runs took.
+    drain_host_after : int
+        Failures in a row on a host after which it may get nothing more.
     """
 
     experiment: Experiment
@@ -218,6 +169,7 @@ class Job:
     lock: Lock | None
     time: jobtime.JobTime = jobtime.ENDLESS
     seconds: list[float] = field(default_factory=list)
+    drain_host_after: int = IN_A_ROW
 
     def schedule(self) -> Schedule:
         """The schedule at the start of this run."""
@@ -241,6 +193,7 @@ class Job:
             chosen={repeats.set_of(index) for index in results} if most > 1 else (),
             contenders=contenders,
             deadline=Deadline(self.time.last, self.seconds) if self.time.end < math.inf else None,
+            hosts=Hosts(self.drain_host_after),
         )
 
     def close(self) -> None:
@@ -273,7 +226,9 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
     output = options.output or default_output(experiment)
     if not options.store:
         missing = np.flatnonzero(table.repeats.required(len(table))).tolist()
-        return Job(experiment, table, output, missing, [], [], None, time)
+        job = Job(experiment, table, output, missing, [], [], None, time)
+        job.drain_host_after = options.drain_host_after
+        return job
     lock = Lock(output)
     lock.acquire()
     try:
@@ -298,6 +253,7 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
         lock,
         time,
         resume.seconds,
+        options.drain_host_after,
     )
 
 
@@ -344,6 +300,7 @@ def load_for(path: Path | Experiment, options: Options) -> Experiment:
     """
     experiment = load_experiment(path, options.seed)
     experiment.limits = experiment.limits.merged(options.limits)
+    experiment.retries = experiment.retries.merged(options.retries)
     return experiment
 
 

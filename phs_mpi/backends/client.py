@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from ..experiment import Experiment
-from ..log import EntryKind, Log, LogEntry, Outcome, Proposal, Status
+from ..log import Cause, Log, LogEntry, Outcome, Proposal, Status
 from ..progress import Progress
 from ..schedule import Drain, Event, Finished, Instruction, Lost, Proposed, Ready, Start
 from ..store import open_store
@@ -28,9 +29,10 @@ from .signals import GraceOver, TimeOver, interrupts
 
 @dataclass
 class Joined:
-    """There is a new worker, and it is ready."""
+    """There is a new worker, and it is ready; without a host it is on this machine."""
 
     worker: int
+    host: str = ""
 
 
 @dataclass
@@ -134,9 +136,8 @@ def died(
     """What is recorded of a set whose worker died; `proposal` is None if it was a drawn one."""
     if proposal is None:
         proposal = Proposal(index, job.table.defined(index), job.table.source(index))
-    outcome = Outcome(
-        index, Status.FAILED, error=error, start=began, end=time.time(), worker=worker
-    )
+    outcome = Outcome(index, Status.FAILED, error=error, start=began, end=time.time())
+    outcome.worker, outcome.cause = worker, Cause.LOST
     return proposal, outcome
 
 
@@ -173,7 +174,9 @@ class ClientLoop:
         self._write_log = write_log
         self._progress = progress
         self._schedule = job.schedule()
-        self._known: dict[tuple[EntryKind, int], LogEntry] = {}
+        self._retries = job.experiment.retries
+        self._first: dict[int, Proposal] = {}  # of what is tried again
+        self._here = socket.gethostname()
         self._unwritten: list[LogEntry] = []
         self._interrupted = False
         self.received: list[int] = []
@@ -197,7 +200,7 @@ class ClientLoop:
         with interrupts(flag, grace, end=time.last) as self.received:
             try:
                 for worker in range(self._transport.workers):
-                    self._handle(Ready(worker))
+                    self._handle(Ready(worker, self._here))
                 while not self._schedule.over:
                     for event in self._transport.events():
                         self._take(event)
@@ -222,24 +225,28 @@ class ClientLoop:
         if isinstance(event, Remark):
             self._progress.say(event.text)
         elif isinstance(event, Joined):
-            self._handle(Ready(event.worker))
+            self._handle(Ready(event.worker, event.host or self._here))
         elif isinstance(event, Left):
             self._handle(Lost(event.worker))
         elif isinstance(event, Announced):
             index = event.proposal.index
+            if index in self._first:
+                return  # an earlier attempt has announced them
             row = self._job.table.pack(index, event.proposal.values)
-            self._known[EntryKind.STARTED, index] = LogEntry(EntryKind.STARTED, index, row=row)
-            self._handle(Proposed(event.worker, index))
+            self._handle(Proposed(event.worker, index, row))
         else:
             self._complete(event)
 
     def _complete(self, event: Completed) -> None:
         index, result = event.proposal.index, event.outcome.result
-        self._commit(event.proposal, event.outcome)
-        self._known[EntryKind.COMPLETED, index] = LogEntry(
-            EntryKind.COMPLETED, index, result=result
-        )
-        self._handle(Finished(event.worker, index, event.leaves, result))
+        again = self._retries.mark(event.outcome, self._schedule.attempts.number(index))
+        proposal = self._first.get(index, event.proposal)
+        self._commit(proposal, event.outcome)
+        self._handle(Finished(event.worker, index, event.leaves, result, again))
+        if again:
+            self._first[index] = proposal
+            return
+        self._first.pop(index, None)
         self._progress.extras = self._schedule.extras
         self._progress.completed(index, result)
 
@@ -255,8 +262,7 @@ class ClientLoop:
             self._progress.say(self._schedule.remarks.pop(0))
         entries = self._schedule.take_entries()
         for entry in entries:
-            known = self._known.pop((entry.kind, entry.index), entry)
-            self._log.append(known._replace(worker=entry.worker))
+            self._log.append(entry)
         self._unwritten += entries
         for instruction in instructions:
             if isinstance(instruction, Start):

@@ -16,7 +16,7 @@ from ..errors import BackendError
 
 if TYPE_CHECKING:
     from ..progress import Progress
-    from .base import Options
+    from .options import Options
 
 #: Seconds that a command of SLURM may take.
 PATIENCE = 20.0

@@ -10,6 +10,7 @@ import numpy as np
 from mpi4py import MPI
 
 from ...log import Log, Outcome, Proposal
+from ...retries import Retries
 from ...table import Table
 from ...worker import Worker
 from . import messages
@@ -20,12 +21,6 @@ from .waiting import Backoff, wait_until
 #: it waits for may be stuck behind a rank that is busy in a C extension; then the proposal
 #: uses what is there, and its row says how much that was.
 PROMISE_SECONDS = 1.0
-
-#: Share of the last evaluation's duration that a worker spends on getting its own records
-#: under way before it calls the target again, and the most it may be, in seconds. A target
-#: that holds the GIL would otherwise hold up everybody's log with records that are ready.
-OUTBOX_SHARE = 0.02
-OUTBOX_SECONDS = 0.1
 
 
 class WorkerLoop:
@@ -46,6 +41,8 @@ class WorkerLoop:
     commit : callable or None
         ``commit(proposal, outcome)`` writes this worker's row; None where h5py has no MPI:
         then the row travels to rank 0 ahead of DONE.
+    retries : Retries
+        Which failed evaluations are tried again.
     wait_for_all : bool
         Whether a Bayesian set needs all it was promised, however long that takes.
     longest_pause : float
@@ -61,6 +58,7 @@ class WorkerLoop:
         worker: Worker,
         commit: Callable[[Proposal, Outcome], None] | None,
         *,
+        retries: Retries,
         wait_for_all: bool = False,
         longest_pause: float = 2e-3,
     ):
@@ -70,36 +68,30 @@ class WorkerLoop:
         self._table = table
         self._worker = worker
         self._commit = commit
+        self._retries = retries
         self._wait_for_all = wait_for_all
         self._backoff = Backoff(longest_pause)
-        self._out = messages.message()
+        self._out = messages.to_master(table.dtype)
+        self._words = self._out[: messages.WORD_BYTES].view(np.int64)
         self._in = messages.message()
 
     def run(self) -> None:
         """Work until rank 0 says stop, then see the exchange to its end."""
         idle_since = time.perf_counter()
-        last_duration = 0.0
         self._send(messages.READY)
         while True:
-            kind, index, log_length, chosen = self._receive()
+            kind, index, log_length, how = self._receive()
             if kind == messages.WAIT:
                 continue
             if kind == messages.STOP:
                 break
-            proposal, proposing = self._propose(index, log_length, bool(chosen))
-            if not self._exchange.outbox_empty:
-                wait_until(
-                    lambda: self._exchange.outbox_empty,
-                    self._exchange.progress,
-                    self._backoff,
-                    min(OUTBOX_SHARE * last_duration, OUTBOX_SECONDS),
-                )
+            chosen, attempt, known = messages.decode_how(how)
+            proposal, proposing = self._propose(index, log_length, chosen, known)
             waiting = time.perf_counter() - idle_since - proposing
             outcome = self._worker.evaluate(proposal)
             idle_since = time.perf_counter()
-            last_duration = outcome.end - outcome.start
             outcome.proposing, outcome.waiting = proposing, waiting
-            self._report(proposal, outcome)
+            self._report(proposal, outcome, attempt)
         self._exchange.finish(self._backoff)
 
     def fail(self, text: str) -> None:
@@ -109,7 +101,9 @@ class WorkerLoop:
 
     # -- inside ------------------------------------------------------------------------
 
-    def _propose(self, index: int, log_length: int, chosen: bool) -> tuple[Proposal, float]:
+    def _propose(
+        self, index: int, log_length: int, chosen: bool, known: bool
+    ) -> tuple[Proposal, float]:
         if not self._table.bayesian(index):
             return self._worker.drawn(index), 0.0
         wait_until(
@@ -122,29 +116,40 @@ class WorkerLoop:
         length = log_length if self._wait_for_all else len(self._log)
         proposal = self._worker.propose(index, self._log, length)
         proposing = time.perf_counter() - begun
-        self._exchange.put(index, row=self._table.pack(index, proposal.values))
-        self._send(messages.PROPOSED, index)
+        if not known:
+            self._send(messages.PROPOSED, index, row=self._table.pack(index, proposal.values))
         return proposal, proposing
 
-    def _report(self, proposal: Proposal, outcome: Outcome) -> None:
+    def _report(self, proposal: Proposal, outcome: Outcome, attempt: int) -> None:
+        again = self._retries.mark(outcome, attempt)
         if self._commit is not None:
             # First the disk, then the others: what any rank acts on survives a crash.
             self._commit(proposal, outcome)
         else:
             self._comm.send((proposal, outcome), dest=0, tag=messages.TAG_ROW)
-        self._exchange.put(outcome.index, outcome.result)
-        self._send(messages.DONE, outcome.index, outcome.result)
+        self._send(messages.DONE, outcome.index, outcome.result, again=again)
 
-    def _send(self, kind: int, index: int = 0, result: float = math.nan) -> None:
-        self._out[:3] = kind, index, messages.result_to_word(result)
-        self._comm.Send([self._out, MPI.INT64_T], dest=0, tag=messages.TAG_TO_MASTER)
+    def _send(
+        self,
+        kind: int,
+        index: int = 0,
+        result: float = math.nan,
+        row: np.ndarray | None = None,
+        again: bool = False,
+    ) -> None:
+        self._words[:] = kind, index, messages.result_to_word(result), again
+        size = messages.WORD_BYTES
+        if row is not None:
+            self._out[size:] = np.frombuffer(row.tobytes(), np.uint8)
+            size = len(self._out)
+        self._comm.Send([self._out, size, MPI.BYTE], dest=0, tag=messages.TAG_TO_MASTER)
 
     def _receive(self) -> tuple[int, int, int, int]:
         # Posted and polled: a blocking receive would spin on a core for as long as it waits.
         request = self._comm.Irecv([self._in, MPI.INT64_T], source=0, tag=messages.TAG_TO_WORKER)
         wait_until(request.Test, self._exchange.progress, self._backoff)
-        kind, index, log_length, chosen = self._in.tolist()
-        return kind, index, log_length, chosen
+        kind, index, log_length, how = self._in.tolist()
+        return kind, index, log_length, how
 
 
 def same_log_everywhere(comm: MPI.Comm, log: Log) -> bool:
