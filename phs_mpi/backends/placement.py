@@ -31,11 +31,14 @@ class Place:
         GPUs it has; a part of one that it shares. None: nothing is known, or was changed.
     threads : int or None
         Threads of its libraries. None: they are left alone.
+    among : int
+        GPUs that are shared out on its node; 0 if none are.
     """
 
     devices: dict[str, str] = field(default_factory=dict)
     count: float | None = None
     threads: int | None = None
+    among: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def decide(findings: Sequence[Finding], wanted: float | str | None, host: str) -
         if finding.works:
             devices, number = next(rest)
             count = None if wanted == gpus.ALL else _count(finding.seen, devices, dealt)
-            places.append(Place(devices, count, number if finding.sets_threads else None))
+            among = finding.seen.count if devices and count else 0
+            places.append(Place(devices, count, number if finding.sets_threads else None, among))
         elif wanted == gpus.ALL or not (finding.seen.named or any(dealt)):
             places.append(Place())
         else:  # it evaluates nothing
@@ -161,20 +165,19 @@ def remark_of_ranks(world: MPI.Comm, place: Place) -> list[str]:
     all_of_them = world.gather((socket.gethostname(), place), root=0)
     if all_of_them is None:
         return []
-    workers = all_of_them[1:]
-    return remark([place for _, place in workers], len({host for host, _ in workers}))
+    return remark(all_of_them[1:])
 
 
-def remark(places: Sequence[Place], hosts: int = 1) -> list[str]:
+def remark(of_workers: Sequence[tuple[str, Place]]) -> list[str]:
     """What to say of the workers' places, a line or none.
 
     Parameters
     ----------
-    places : sequence of Place
-        Of all workers.
-    hosts : int
-        Nodes they are on.
+    of_workers : sequence of (str, Place)
+        Node and place of each.
     """
+    hosts = {host: place.among for host, place in of_workers}
+    places = [place for _, place in of_workers]
     counts = sorted({place.count for place in places if place.count is not None})
     numbers = sorted({place.threads for place in places if place.threads is not None})
     words = []
@@ -184,7 +187,14 @@ def remark(places: Sequence[Place], hosts: int = 1) -> list[str]:
         words.append(_range(numbers, "thread"))
     if not words:
         return []
-    return [f"{' and '.join(words)} a worker on {hosts} node{'s' if hosts > 1 else ''}"]
+    line = f"{' and '.join(words)} a worker on {len(hosts)} node{'s' if len(hosts) > 1 else ''}"
+    used = {(host, name) for host, place in of_workers for name in _first(place.devices)}
+    idle = sum(hosts.values()) - len(used)
+    return [line + (f"; {_range([idle], 'GPU')} idle" if idle > 0 else "")]
+
+
+def _first(devices: dict[str, str]) -> list[str]:
+    return next(iter(devices.values()), gpus.NONE).split(",")
 
 
 def _range(numbers: Sequence[float], what: str) -> str:

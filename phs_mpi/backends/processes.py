@@ -290,5 +290,5 @@ def run(path: Path | Experiment, options: base.Options) -> int:
     places = placement.of_processes(workers, options.gpus_per_worker)
     experiment = base.load_for(path, options)
     start = partial(ProcessTransport, places)
-    remarks = placement.remark(places)
+    remarks = placement.remark([("", place) for place in places])
     return client.run_client(experiment, options, "processes", start, remarks)

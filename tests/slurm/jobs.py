@@ -16,7 +16,7 @@ from phs_mpi.log import Status
 #: What users copy.
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "slurm"
 
-#: A target that keeps a log of its own, by the index of the evaluation.
+#: A target that keeps a log of its own, by the index of the evaluation; ranks say who they are.
 EXPERIMENT = """
 import os, time
 import phs_mpi
@@ -26,6 +26,9 @@ def note(text):
     descriptor = os.open("calls.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, (text + "\\n").encode())
     os.close(descriptor)
+
+with open("ranks.txt", "a") as file:
+    file.write(f"{os.environ.get('SLURM_PROCID')} {os.getpid()}\\n")
 
 def target(x):
     index = phs_mpi.current().index
@@ -77,6 +80,11 @@ class Folder:
         path = self.path / "calls.txt"
         split = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
         return [int(index) for what, index in split if what == word]
+
+    def rank(self, number: int) -> int:
+        """Process of a rank that has loaded the experiment."""
+        lines = (self.path / "ranks.txt").read_text().splitlines()
+        return {int(rank): int(pid) for rank, pid in map(str.split, lines)}[number]
 
     def rows(self) -> np.ndarray:
         """The evaluations, as they are on disk."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 from jobs import SCRIPTS, Folder
 
@@ -61,6 +64,27 @@ def test_a_cancelled_job_loses_nothing(folder):
     folder.wait_for(lambda: len(folder.calls("end")) >= 20, job)
     folder.slurm.run("scancel", str(job))
     assert folder.slurm.wait(job)["JobState"] == "CANCELLED"
+    before = folder.rows()
+    committed = held_against_its_log(folder, workers=3)
+    assert 20 - 3 <= len(committed) < 120
+    job = folder.submit(script, "experiment.py", options=SMALL)
+    folder.slurm.wait(job)
+    folder.check_complete(120, job, again=3)
+    resumed(folder, committed, before, 120)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_killed_rank_ends_the_job_with_one_line(folder, rank):
+    folder.experiment(sets=120, seconds=0.2)
+    script = SCRIPTS / "cpu.sbatch"
+    job = folder.submit(script, "experiment.py", options=SMALL)
+    folder.wait_for(lambda: len(folder.calls("end")) >= 20, job)
+    os.kill(folder.rank(rank), signal.SIGKILL)
+    assert folder.slurm.wait(job)["JobState"] == "FAILED"
+    died = [line for line in folder.said().splitlines() if "has died" in line]
+    assert len(died) == 1, folder.report(job)
+    assert f"rank {rank} on" in died[0]
+    assert "srun -n 4 python -m phs_mpi experiment.py" in died[0]
     before = folder.rows()
     committed = held_against_its_log(folder, workers=3)
     assert 20 - 3 <= len(committed) < 120

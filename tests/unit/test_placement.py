@@ -15,7 +15,8 @@ def finding(devices, works=True, cores=range(8), sets_threads=True):
 
 def test_rank_0_evaluates_nothing_and_gets_nothing():
     places = decide([finding("0,1", works=False), *[finding("0,1")] * 2], None, "n1")
-    assert places == [Place({CUDA: "-1"}), Place({CUDA: "0"}, 1, 4), Place({CUDA: "1"}, 1, 4)]
+    theirs = [Place({CUDA: name}, 1, 4, among=2) for name in "01"]
+    assert places == [Place({CUDA: "-1"}), *theirs]
 
 
 def test_rank_0_alone_on_a_node():
@@ -47,9 +48,18 @@ def test_the_environment_is_restored(monkeypatch):
 
 
 def test_remarks():
-    assert remark([Place(), Place(threads=1)]) == []
-    assert remark([Place(count=2.0, threads=1)] * 3, 2) == ["2 GPUs a worker on 2 nodes"]
-    assert remark([Place(count=0.5, threads=4), Place(count=1.0, threads=4)]) == [
+    assert remark([("n1", Place()), ("n1", Place(threads=1))]) == []
+    two = Place({CUDA: "0,1"}, 2.0, 1, among=2)
+    assert remark([("n1", two), ("n2", two)]) == ["2 GPUs a worker on 2 nodes"]
+    assert remark([("n1", Place(count=0.5, threads=4)), ("n1", Place(count=1.0, threads=4))]) == [
         "0.5 to 1 GPU and 4 threads a worker on 1 node"
     ]
-    assert remark([Place(count=0.0)]) == ["0 GPUs a worker on 1 node"]
+    assert remark([("n1", Place({CUDA: "-1"}, 0.0))]) == ["0 GPUs a worker on 1 node"]
+
+
+def test_gpus_that_nobody_has_are_told():
+    three = decide([finding("0,1,2,3", works=False), *[finding("0,1,2,3")] * 3], None, "n1")[1:]
+    (line,) = remark([("n1", place) for place in three])
+    assert line == "1 GPU and 2 threads a worker on 1 node; 1 GPU idle"
+    shared = decide([finding("0,1,2")] * 2, 0.5, "n1")
+    assert remark([("n1", place) for place in shared])[0].endswith("node; 1 GPU idle")
