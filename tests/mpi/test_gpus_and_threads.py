@@ -114,6 +114,25 @@ def test_worker_processes(launch):
     assert "1 GPU a worker" in done.stderr
 
 
+def test_a_script_has_its_environment_back_after_a_run(launch):
+    launch.write("script.py", SCRIPT)
+    launch.write("experiment.py", EXPERIMENT)
+    done = launch(3, "script.py", CUDA_VISIBLE_DEVICES="0,1,2,3")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0,1,2,3"] * 3
+    seen = [json.loads(path.read_text()) for path in launch.folder.glob("seen.*.json")]
+    assert devices(seen) == {1: "0", 2: "1"}
+
+
+SCRIPT = """
+import os
+import phs_mpi
+results = phs_mpi.run("experiment.py", gpus_per_worker=1, quiet=True)
+assert results.complete
+print(os.environ["CUDA_VISIBLE_DEVICES"] + "\\n", end="")
+"""
+
+
 def test_one_process_sees_all_or_what_it_was_promised(launch):
     done, seen = run(launch, None, CUDA_VISIBLE_DEVICES="1,2")
     assert done.returncode == 0, done.stderr

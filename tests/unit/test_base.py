@@ -54,7 +54,7 @@ def test_a_scheduler_means_dask(monkeypatch, given):
 
 
 def test_dask_deals_out_no_gpus():
-    with pytest.raises(BackendError, match="'dask' deals out no GPUs.*CUDA_VISIBLE_DEVICES"):
+    with pytest.raises(BackendError, match=r"'dask' deals out no GPUs.*CUDA_VISIBLE_DEVICES"):
         base.choose("dask", base.Options(gpus_per_worker="1"))
 
 
