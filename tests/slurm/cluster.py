@@ -14,12 +14,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 #: What has to be installed; of Debian's slurmctld, slurmd, slurm-client and munge.
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "scontrol", "squeue")
 #: Ports that srun may listen on, beside one of slurmctld and one of each slurmd.
 SRUN_PORTS = 300
 
+#: For whatever talks to the daemons: a hosts file in which all names are those of loopback.
+NAMED = 'mount --bind {hosts} /etc/hosts; exec "$@"'
 #: Several nodes of one machine: each slurmd has a host name, a /dev/shm and a hosts file its own.
 APART = """
 hostname {name}
@@ -120,11 +123,25 @@ class Cluster:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def run(self, *command: str, timeout: float = 60) -> str:
-        """What a SLURM command prints; it has to succeed."""
-        done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=timeout
+    def __call__(
+        self, *command: str, cwd: Path | None = None, timeout: float = 60
+    ) -> subprocess.CompletedProcess:
+        """Run a command of SLURM."""
+        if self._apart:
+            named = NAMED.format(hosts=self.folder / "hosts")
+            command = ("unshare", "--mount", "sh", "-ec", named, "sh", *command)
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
         )
+
+    def run(self, *command: str, **options: Any) -> str:
+        """What a command of SLURM prints; it has to succeed."""
+        done = self(*command, **options)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr}\n{self.logs()}")
         return done.stdout
@@ -140,17 +157,7 @@ class Cluster:
 
     def submit(self, folder: Path, *arguments: str) -> int:
         """Submit a job; returns its number."""
-        out = subprocess.run(
-            ["sbatch", "--parsable", f"--chdir={folder}", *map(str, arguments)],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=folder,
-        )
-        if out.returncode:
-            raise RuntimeError(f"{out.stderr}\n{self.logs()}")
-        return int(out.stdout.split(";")[0])
+        return int(self.run("sbatch", "--parsable", *arguments, cwd=folder).split(";")[0])
 
     def job(self, number: int) -> dict[str, str]:
         """What scontrol says of a job."""
@@ -177,7 +184,7 @@ class Cluster:
             if not jobs:
                 return
             for job in sorted(set(jobs)):
-                subprocess.run(["scancel", job], env=self.environment, timeout=60)
+                self("scancel", job)  # it may have gone meanwhile
             if time.monotonic() > deadline:
                 raise TimeoutError(f"jobs {jobs} do not end\n{self.logs()}")
             time.sleep(0.5)
@@ -212,8 +219,8 @@ class Cluster:
         (self.folder / "state").mkdir()
         self.folder.chmod(0o755)
         (self.folder / "plugstack.conf").touch()
-        hosts = [Path("/etc/hosts").read_text(), *(f"127.0.0.1 {name}" for name in self.nodes)]
-        (self.folder / "hosts").write_text("\n".join(hosts) + "\n")
+        hosts = ["localhost", socket.gethostname(), *self.nodes]
+        (self.folder / "hosts").write_text(f"127.0.0.1 {' '.join(hosts)}\n")
         # SLURM wants devices, which it counts and names to jobs; these compute nothing.
         for number in range(gpus):
             (self.folder / f"gpu{number}").symlink_to("/dev/null")

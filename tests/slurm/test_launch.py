@@ -8,15 +8,9 @@ import sys
 import pytest
 
 
-def srun(folder, ranks, *arguments, timeout=300):
-    return subprocess.run(
-        ["srun", "-n", str(ranks), "python", "-m", "phs_mpi", "experiment.py", *arguments],
-        cwd=folder.path,
-        env=folder.slurm.environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+def srun(folder, ranks, *arguments):
+    run = ["python", "-m", "phs_mpi", "experiment.py", *arguments]
+    return folder.slurm("srun", "-n", str(ranks), *run, cwd=folder.path, timeout=300)
 
 
 @pytest.mark.parametrize("ranks", [8, 64])
