@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # Before MPI is imported: the library reads them when it starts. The binomial tree that Open
@@ -32,7 +32,7 @@ from ...errors import BackendError, PhsError
 from ...experiment import Experiment
 from ...log import EntryKind, LogEntry, Outcome, Proposal
 from ...progress import Progress
-from .. import base, serial
+from .. import base, placement, serial
 from ..jobtime import requeue_if_due
 from ..signals import GraceOver, TimeOver, interrupts
 from . import ulfm
@@ -59,7 +59,9 @@ def run(path: Path | Experiment, options: base.Options) -> int:
             print("phs_mpi: one rank only: using the serial backend", file=sys.stderr)
         return serial.run(path, options)
     try:
-        return _run(world, path, options)
+        place = together(world, lambda: placement.of_rank(world, options.gpus_per_worker))
+        with placement.applied(place):  # before the target's module is imported
+            return _run(world, path, options, placement.remark_of_ranks(world, place))
     except (PhsError, SystemExit):
         raise  # all ranks have agreed to end (see together)
     except BaseException:
@@ -81,7 +83,9 @@ def check_launch(world: MPI.Intracomm) -> None:
         )
 
 
-def _run(world: MPI.Intracomm, path: Path | Experiment, options: base.Options) -> int:
+def _run(
+    world: MPI.Intracomm, path: Path | Experiment, options: base.Options, placed: Sequence[str]
+) -> int:
     experiment = together(world, lambda: base.load_for(path, options))
     provenance = {"backend": "mpi", "mpi_library": MPI.Get_library_version().split("\n")[0]}
     job = together(
@@ -101,7 +105,7 @@ def _run(world: MPI.Intracomm, path: Path | Experiment, options: base.Options) -
         plan = Plan(job.table, job.output, job.replay, bool(job.missing))
         world.bcast(plan, root=0)
         progress = base.make_progress(job, options)
-        base.announce(job, progress, _remarks(world, options) if job.missing else ())
+        base.announce(job, progress, _remarks(world, options, placed) if job.missing else ())
         if job.missing:
             with Side(world, plan, options, progress) as side:
                 ending = _serve(side, job, progress)
@@ -114,7 +118,7 @@ def _run(world: MPI.Intracomm, path: Path | Experiment, options: base.Options) -
     return status if side is None else side.end(status)
 
 
-def _remarks(world: MPI.Intracomm, options: base.Options) -> list[str]:
+def _remarks(world: MPI.Intracomm, options: base.Options, placed: Sequence[str]) -> list[str]:
     workers = world.Get_size() - 1
     remarks = []
     if not options.quiet:
