@@ -109,6 +109,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--isolate",
     )
     parser.add_argument(
+        "--gpus-per-worker",
+        metavar="N",
+        help="GPUs that each worker sees: 1, 2, …; as 0.5 one that two share; 0; or all (default: "
+        "those of the node, shared out evenly; two workers never share one)",
+    )
+    parser.add_argument(
         "--retries",
         type=int,
         metavar="N",
@@ -183,6 +189,7 @@ def run(options: argparse.Namespace) -> int:
         margin=options.margin,
         requeue=options.requeue,
         limits=Limits.of(options.isolate, _number(options.timeout), options.memory_limit),
+        gpus_per_worker=options.gpus_per_worker,
     )
     return base.load(base.choose(options.backend, given))(options.experiment, given)
 

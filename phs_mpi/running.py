@@ -28,6 +28,7 @@ def run(
     quiet: bool = False,
     grace: float = base.Options.grace,
     walltime: float | str | None = None,
+    gpus_per_worker: float | str | None = None,
 ) -> Results:
     """Evaluate the parameter sets of an experiment, as ``python -m phs_mpi`` does.
 
@@ -62,6 +63,9 @@ def run(
         Seconds that the run has from the start of its process, or as in ``"1:30:00"``; nothing is
         started that would not be over by then. Default: until SLURM ends the job, if it runs in
         one.
+    gpus_per_worker : float or str, optional
+        GPUs that each worker sees: a number, a fraction of one that workers share, or ``"all"``.
+        Default: those of the node, shared out evenly.
 
     Returns
     -------
@@ -91,6 +95,7 @@ def run(
         workers=workers,
         grace=grace,
         walltime=walltime,
+        gpus_per_worker=gpus_per_worker,
         scheduler=scheduler,
         again="call run() again" if script is None else "run the script again",
     )

@@ -85,6 +85,13 @@ def choose(name: str, options: Options) -> str:
             value=name,
             remedy="leave out --scheduler and --scheduler-file, or take --backend dask",
         )
+    if name == "dask" and options.gpus_per_worker is not None:
+        raise BackendError(
+            "the backend 'dask' deals out no GPUs",
+            value=options.gpus_per_worker,
+            remedy="leave out --gpus-per-worker, and start workers with their own (dask-cuda, or "
+            "CUDA_VISIBLE_DEVICES of each), or take another --backend",
+        )
     if name != "mpi" and launched > 1:
         raise BackendError(
             f"{launched} ranks were launched for the backend {name!r}, which wants one program",
@@ -365,7 +372,10 @@ def resume_command(options: Options) -> str:
     """The command that continues this run."""
     if options.again:
         return options.again
-    launcher = f"mpirun -n {launched_size()} " if launched_size() else ""
+    # srun's own variables are also seen by what mpirun starts on other nodes of a job.
+    by_mpirun = os.environ.keys() & {"OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"}
+    by_srun = "SLURM_STEP_NUM_TASKS" in os.environ and not by_mpirun
+    launcher = f"{'srun' if by_srun else 'mpirun'} -n {launched_size()} " if launched_size() else ""
     return launcher + shlex.join(["python", "-m", "phs_mpi", *options.command[1:]])
 
 

@@ -230,8 +230,9 @@ class ClientLoop:
             self._handle(Lost(event.worker))
         elif isinstance(event, Announced):
             index = event.proposal.index
-            if index in self._first:
-                return  # an earlier attempt has announced them
+            if self._schedule.announced(index):
+                return  # by an earlier attempt
+            self._first.pop(index, None)  # its values were given up with a worker
             row = self._job.table.pack(index, event.proposal.values)
             self._handle(Proposed(event.worker, index, row))
         else:
@@ -274,6 +275,7 @@ def run_client(
     options: Options,
     backend: str,
     make_transport: Callable[[Job, Log], Transport],
+    remarks: Sequence[str] = (),
 ) -> int:
     """Run an experiment on a client-driven backend.
 
@@ -287,6 +289,8 @@ def run_client(
         Name of the backend; kept in the results file.
     make_transport : callable
         ``make_transport(job, log) -> Transport``; called only if there is something to do.
+    remarks : sequence of str
+        What to say of the workers.
 
     Returns
     -------
@@ -299,7 +303,7 @@ def run_client(
         progress = make_progress(job, options)
         announce(job, progress)
         if job.missing:
-            ending = _run(job, options, backend, progress, make_transport)
+            ending = _run(job, options, backend, progress, make_transport, remarks)
         status = conclude(job, options, progress)
     finally:
         job.close()
@@ -320,6 +324,7 @@ def _run(
     backend: str,
     progress: Progress,
     make_transport: Callable[[Job, Log], Transport],
+    remarks: Sequence[str],
 ) -> _Ending:
     log = Log(job.replay)
     with contextlib.ExitStack() as stack:
@@ -333,7 +338,8 @@ def _run(
         stack.callback(transport.close)
         if not options.quiet:
             workers = f", {transport.workers} workers" if transport.workers > 1 else ""
-            progress.say(f"backend {backend}{workers}")
+            for line in [f"backend {backend}{workers}", *remarks]:
+                progress.say(line)
         loop = ClientLoop(job, log, transport, commit, write_log, progress)
         try:
             loop.run(options.grace, job.time)

@@ -37,6 +37,8 @@ class Options:
         Seconds of it that are kept for commits and shutdown.
     requeue : bool
         Whether SLURM is asked to run the job again if its end comes before that of the run.
+    gpus_per_worker : float, str or None
+        See :func:`phs_mpi.backends.gpus.amount`.
     command : list of str
         The command line.
     again : str
@@ -61,5 +63,6 @@ class Options:
     walltime: float | str | None = None
     margin: float | None = None
     requeue: bool = False
+    gpus_per_worker: float | str | None = None
     command: list[str] = field(default_factory=lambda: list(sys.argv))
     again: str = ""
