@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__, plot_command, run_command
+from . import __version__, plot_command, report_command, run_command
 from .backends import base
 from .errors import PhsError
 
@@ -20,6 +20,7 @@ Parallel hyperparameter search with MPI.
     python -m phs_mpi status experiment.h5          how far it is, from any machine
     python -m phs_mpi plot experiment.h5            figures
 """
+
 
 class _Parser(argparse.ArgumentParser):
     """An argument parser of which only the first rank speaks."""
@@ -56,13 +57,20 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(function=function)
         return made
 
-    run = command("run", run_command.run, "evaluate the parameter sets of an experiment", epilog=run_command.STATUSES)
+    run = command(
+        "run",
+        run_command.run,
+        "evaluate the parameter sets of an experiment",
+        epilog=run_command.STATUSES,
+    )
     run_command.add_arguments(run)
 
     table = command("table", _table, "print the parameter sets without running them")
     table.add_argument("experiment", type=Path, help="the file that defines the experiment")
     table.add_argument("--csv", type=Path, metavar="FILE", help="write them as CSV ('-': print)")
-    table.add_argument("--seed", type=run_command.seed_number, help="overrides the experiment's seed")
+    table.add_argument(
+        "--seed", type=run_command.seed_number, help="overrides the experiment's seed"
+    )
     table.add_argument("--rows", type=int, default=50, help="rows to print at most (default 50)")
 
     status = command("status", _status, "tell how far a run is, also while it runs")
@@ -98,6 +106,9 @@ def parser() -> argparse.ArgumentParser:
 
     plot = command("plot", plot_command.run, "draw figures from results files")
     plot_command.add_arguments(plot)
+
+    report = command("report", report_command.run, "write one HTML page with everything")
+    report_command.add_arguments(report)
     return top
 
 
@@ -135,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def with_verb(arguments: list[str]) -> list[str]:
     """Put in the verb ``run`` where the first word is a file or an option of a run."""
-    verbs = {"run", "table", "status", "best", "explain", "export", "plot"}
+    verbs = {"run", "table", "status", "best", "explain", "export", "plot", "report"}
     top = {"-h", "--help", "--version"}
     if not arguments or arguments[0] in verbs | top:
         return arguments
