@@ -28,6 +28,7 @@ from ..schedule import Schedule
 from ..store import Lock, Resume, prepare
 from ..table import Table
 from ..worker import Worker
+from .monitoring import Setting, setting_for
 
 #: Exit statuses of a run (2 is for bad input, see errors.py).
 FINISHED, ALL_FAILED, INTERRUPTED = 0, 1, 3
@@ -178,6 +179,8 @@ class Job:
         The log of earlier runs.
     notes : list of str
         Lines the user should see.
+    monitoring : Setting or None
+        Of the process that calls monitor functions; None if there are none.
     """
 
     experiment: Experiment
@@ -187,6 +190,7 @@ class Job:
     replay: list[LogEntry]
     notes: list[str]
     lock: Lock | None
+    monitoring: Setting | None = None
 
     def schedule(self) -> Schedule:
         """The schedule at the start of this run."""
@@ -240,7 +244,9 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
     output = options.output or default_output(experiment)
     if not options.store:
         missing = np.flatnonzero(table.repeats.required(len(table))).tolist()
-        return Job(experiment, table, output, missing, [], [], None)
+        notes = ["monitor functions are not called: they follow the results file (--no-store)"]
+        return Job(experiment, table, output, missing, [], notes[: len(experiment.monitors)], None)
+    monitoring = setting_for(experiment, output)
     lock = Lock(output)
     lock.acquire()
     try:
@@ -255,7 +261,10 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
     except BaseException:
         lock.release()
         raise
-    return Job(experiment, table, output, resume.missing, resume.replay, list(resume.notes), lock)
+    missing, replay, notes = resume.missing, resume.replay, list(resume.notes)
+    if monitoring is not None:
+        monitoring.start, monitoring.found = len(replay), _results(replay)
+    return Job(experiment, table, output, missing, replay, notes, lock, monitoring)
 
 
 def make_worker(

@@ -22,6 +22,7 @@ from .base import (
     make_job,
     make_progress,
 )
+from .monitoring import monitored
 from .signals import GraceOver, interrupts
 
 
@@ -280,7 +281,8 @@ def run_client(
         progress = make_progress(job, options)
         announce(job, progress)
         if job.missing:
-            _run(job, options, backend, progress, make_transport)
+            with monitored(job.monitoring, progress):
+                _run(job, options, backend, progress, make_transport)
         return conclude(job, options, progress)
     finally:
         job.close()

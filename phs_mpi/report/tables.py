@@ -178,8 +178,7 @@ def _set_columns(snapshot: Snapshot, shown: np.ndarray, status: np.ndarray) -> l
 
 def _running(snapshot: Snapshot) -> np.ndarray:
     """Which sets are being evaluated; bool, shape (sets,)."""
-    running: np.ndarray = analysis.by_set(snapshot, analysis.running(snapshot)).any(axis=1)
-    return running
+    return np.any(analysis.by_set(snapshot, analysis.running(snapshot)), axis=1)
 
 
 def _status(status: int, running: bool) -> str:

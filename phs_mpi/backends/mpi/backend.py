@@ -36,6 +36,7 @@ from ...progress import Progress
 from ...store import Store, open_store
 from ...table import Table
 from .. import base, serial
+from ..monitoring import monitored
 from ..signals import GraceOver, interrupts
 from . import messages
 from .exchange import Exchange
@@ -119,7 +120,10 @@ def _run(world: MPI.Comm, path: Path | Experiment, options: base.Options) -> int
         base.announce(job, progress, _remarks(world, options) if job.missing else ())
         if job.missing:
             plan = _Plan(job.table, job.output, job.replay, True)
-            with _Side(world, plan, options, progress) as side:
+            with (
+                monitored(job.monitoring, progress),
+                _Side(world, plan, options, progress) as side,
+            ):
                 _serve(side, job, progress)
         return world.bcast(base.conclude(job, options, progress), root=0)
     finally:
