@@ -6,6 +6,7 @@ status command, the summary at the end of a run, and the plots.
 
 from __future__ import annotations
 
+import json
 import math
 from typing import NamedTuple
 
@@ -134,6 +135,12 @@ def best(snapshot: Snapshot) -> int | None:
     if np.isnan(found).all():
         return None
     return int(np.nanargmax(found) if snapshot.maximize else np.nanargmin(found))
+
+
+def without_seed(snapshot: Snapshot) -> str:
+    """The definition but for its seed, as text: equal for runs that differ in nothing else."""
+    same = {k: v for k, v in snapshot.definition.items() if k != "seed"}
+    return json.dumps(same, sort_keys=True)
 
 
 def ranking(snapshot: Snapshot) -> np.ndarray:
