@@ -46,57 +46,59 @@ def run(options: argparse.Namespace) -> int:
     from .store import read
 
     snapshot = read(options.file)
-    path = _path(options.file, options.out)
+    page = _Page(_path(options.file, options.out))
     if options.watch is None:
-        _write(path, snapshot, _draw(snapshot))
-        print(path)
-        return 0
-    _watch(path, snapshot, options.watch)
+        page.write(snapshot)
+        print(page.path)
+    else:
+        _watch(page, snapshot, options.watch)
     return 0
 
 
-def _watch(path: Path, snapshot: Snapshot, seconds: float) -> None:
-    """Write the page again and again until all is evaluated, or the user has enough."""
+def _watch(page: _Page, snapshot: Snapshot, seconds: float) -> None:
+    """Write the page again and again until all is evaluated."""
     from .store import read
 
-    drawn, seen = _draw(snapshot), _state(snapshot)
-    try:
-        for number in count():
-            begun = time.monotonic()
-            if seen != _state(snapshot):
-                drawn, seen = _draw(snapshot), _state(snapshot)
-            if snapshot.complete:
-                break
-            _write(path, snapshot, drawn, seconds)
+    for number in count():
+        begun = time.monotonic()
+        try:
+            page.write(snapshot, None if snapshot.complete else seconds)
             if number == 0:
-                print(path, flush=True)
+                print(page.path, flush=True)
+            if snapshot.complete:
+                return
             busy = time.monotonic() - begun
             time.sleep(max(seconds - busy, busy / MOST_BUSY - busy))
-            snapshot = read(snapshot.path)
-    finally:
-        # Also after Ctrl-C: nobody writes it again, so a browser must not load it again.
-        _write(path, snapshot, drawn)
-        if number == 0:
-            print(path, flush=True)
+        except KeyboardInterrupt:
+            # Nobody writes it again, so a browser must not load it again.
+            page.write(snapshot)
+            raise
+        snapshot = read(snapshot.path)
 
 
-def _state(snapshot: Snapshot) -> tuple[bytes, int]:
-    """What changes when anything is to be drawn anew."""
-    return snapshot.status.tobytes(), len(snapshot.log)
+class _Page:
+    """The page in its file; figures are only drawn anew when they change.
 
+    Parameters
+    ----------
+    path : Path
+    """
 
-def _draw(snapshot: Snapshot) -> Drawn:
-    from .report import draw
+    def __init__(self, path: Path):
+        self.path = path
+        self._drawn: Drawn | None = None
+        self._seen: tuple[bytes, int] | None = None
 
-    return draw(snapshot)
+    def write(self, snapshot: Snapshot, refresh: float | None = None) -> None:
+        """Write it; see :func:`phs_mpi.report.page`."""
+        from .report import draw, page
 
-
-def _write(path: Path, snapshot: Snapshot, drawn: Drawn, refresh: float | None = None) -> None:
-    from .report import page
-
-    text = page(snapshot, drawn, refresh)
-    with replacing(path, snapshot.path) as part:
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        with replacing(self.path, snapshot.path) as part:
+            now = snapshot.status.tobytes(), len(snapshot.log)
+            if self._drawn is None or now != self._seen:
+                self._drawn, self._seen = draw(snapshot), now
+            text = page(snapshot, self._drawn, refresh)
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _path(file: Path, out: Path | None) -> Path:

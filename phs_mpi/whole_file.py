@@ -34,6 +34,7 @@ def replacing(path: Path, results: Path) -> Iterator[Path]:
         )
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        part.touch()  # what cannot be written is known before the work is done
         yield part
         os.replace(part, path)
     except OSError as error:
