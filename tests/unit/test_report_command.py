@@ -16,15 +16,16 @@ from phs_mpi.cli import main
 
 @pytest.fixture
 def finished(tmp_path):
-    return run(mixed_experiment(drawn=20, searched=0), tmp_path / "a.h5").path
+    return run(mixed_experiment(drawn=12, searched=0), tmp_path / "a.h5").path
 
 
 def test_it_lies_beside_the_results_or_where_it_is_asked_for(finished, tmp_path, capsys):
     assert main(["report", str(finished)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'a.html'}\n"
     found = Page((tmp_path / "a.html").read_text())
-    assert len(found.tables["table-of-sets"]) == 21
-    assert {"evolution", "timeline", "importance"} <= {i["alt"] for i in found.named("img")}
+    assert len(found.tables["table-of-sets"]) == 13
+    assert {"evolution", "timeline"} <= {i["alt"] for i in found.named("img")}
+    assert "importance: has too little for importance" in found.text
     assert main(["report", str(finished), "--out", str(tmp_path / "b.html")]) == 0
     (tmp_path / "folder").mkdir()
     assert main(["report", str(finished), "--out", str(tmp_path / "folder")]) == 0
