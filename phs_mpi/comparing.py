@@ -18,8 +18,11 @@ from . import analysis
 from .errors import PhsError
 from .log import EntryKind
 from .store.snapshot import Snapshot
+from .strategies.bayesian import ACQUISITIONS, SURROGATES
 from .summary import duration
 
+#: What a definition leaves out where nothing else is given.
+DEFAULTS = {"acquisition": ACQUISITIONS[0], "surrogate": SURROGATES[0], "repeats": [1, 1]}
 #: Runs of each group that a test wants at least.
 LEAST_RUNS = 3
 #: Share of the way from the best to a typical result that counts as having reached the best.
@@ -151,17 +154,18 @@ def compare(
                 remedy="give the true one, or leave it out",
             )
         best = optimum
-    distance = within
-    words = f"within {within!r} of" if within is not None else ""
+    what = f"the optimum, {best:.6g}" if optimum is not None else f"the best of all, {best:.6g}"
+    distance, words = within, f"within {within!r} of {what}"
     if distance is None:
         drawn = np.concatenate(
             [r[~analysis.searched(s)] for r, s in zip(found, snapshots, strict=True)]
         )
         typical = float(np.nanmedian(drawn if np.isfinite(drawn).any() else everything))
         distance = WITHIN * abs(typical - best)
-        words = f"{100 * WITHIN:g} % of the way from a typical drawn result ({typical:.6g}) off"
+        words = (
+            f"{100 * WITHIN:g} % of the way from {what}, to a typical drawn result, {typical:.6g}"
+        )
     goal = best - distance if maximize else best + distance
-    what = "the optimum" if optimum is not None else "the best of all"
     keys = [analysis.without_seed(snapshot) for snapshot in snapshots]
     distinct = list(dict.fromkeys(keys))
     orders = [_by_completion(snapshot) for snapshot in snapshots]
@@ -171,7 +175,7 @@ def compare(
         for snapshot, key, results, order in zip(snapshots, keys, found, orders, strict=True)
     ]
     names = _names([json.loads(key) for key in distinct])
-    comparison = Comparison(runs, names, goal, f"{words} {what} ({best:.6g})", common)
+    comparison = Comparison(runs, names, goal, words, common)
     _judge(comparison)
     return comparison
 
@@ -255,8 +259,8 @@ def _names(definitions: Sequence[dict[str, Any]]) -> list[str]:
     for number, definition in enumerate(definitions):
         parts = []
         for key in differing:
-            value = definition.get(key, "default")
-            nested = isinstance(value, list | dict)
+            value = definition.get(key, DEFAULTS.get(key))
+            nested = isinstance(value, list | dict) and key != "repeats"
             kind = list(dict.fromkeys(shown[key])).index(shown[key][number])
             parts.append(f"{key} no. {kind + 1}" if nested else f"{key}={value}")
         names.append(", ".join(parts))
@@ -323,18 +327,18 @@ def text(comparison: Comparison) -> str:
     rows = []
     for number, name in enumerate(groups):
         members = comparison.of_group(number)
+        if len(groups) > 1:
+            rows.append([f"{name}:"])
         rows += [_row(run, len(lengths) > 1) for run in members]
         if len(members) > 1:
             rows += _quartiles(members, len(lengths) > 1)
-        if len(groups) > 1 and name:
-            rows.append([f"  ({name})"])
     lines = _aligned([heads, *rows])
     unfinished = [f"{run.name} ({run.to_do} to do)" for run in runs if run.to_do]
     lines.append("")
     if unfinished:
         lines.append(f"not finished yet: {', '.join(unfinished)}")
-    lines.append(f"to reach it: evaluations until a result of {comparison.goal:.6g}, which is")
-    lines.append(f"  {comparison.within}; '-': not reached")
+    lines.append(f"to reach it: evaluations until a result of {comparison.goal:.6g} ('-': never),")
+    lines.append(f"  {comparison.within}")
     if comparison.test is not None:
         test = comparison.test
         lines.append(
@@ -345,6 +349,9 @@ def text(comparison: Comparison) -> str:
             f"  (the smallest p that so many can give is {test.smallest:.2g}; a large p does not "
             "show that they are alike)"
         )
+        seeds = [{run.seed for run in comparison.of_group(number)} for number in (0, 1)]
+        if seeds[0] & seeds[1]:
+            lines.append("  (runs of equal seed may share drawn sets, of which it makes no use)")
     lines += [f"left out: {reason}" for reason in comparison.left_out]
     return "\n".join(lines)
 

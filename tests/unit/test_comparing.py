@@ -137,7 +137,7 @@ def test_two_experiments_are_tested(made):
     first = made([1, 2, 3], searched=4)
     second = made([4, 5, 6, 7], name="b", searched=4, acquisition="ei")
     found = compare([*first, *second])
-    assert found.groups == ["acquisition=default", "acquisition=ei"]
+    assert found.groups == ["acquisition=logei", "acquisition=ei"]
     values = [[line.best for line in found.of_group(number)] for number in (0, 1)]
     assert found.test.p == pytest.approx(exact_p(*values))
     assert found.test.smallest == pytest.approx(2 / math.comb(7, 3))
@@ -145,7 +145,7 @@ def test_two_experiments_are_tested(made):
     words = text(found)
     assert f"p = {found.test.p:.2g} with 3 and 4 runs" in words
     assert "the smallest p that so many can give is 0.057" in words
-    assert "(acquisition=ei)" in words
+    assert "\nacquisition=ei:\nb4.h5 " in words
 
 
 def test_groups_that_differ_in_their_sets_are_numbered(made):
