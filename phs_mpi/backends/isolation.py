@@ -174,23 +174,29 @@ class IsolatedEvaluator:
 
     def _warm(self) -> Connection:
         """The connection to a process that has loaded the experiment."""
-        if self._process is None:
-            self._start()
-        assert self._connection is not None
-        if not self._ready:
+        how = ""
+        for _ in range(MOST_STARTS):
+            if self._process is None:
+                self._start()
+            assert self._connection is not None
+            if self._ready:
+                return self._connection
             try:
                 self._heard(None)
                 answer = self._connection.recv()
             except (EOFError, OSError):
                 how = self._how_it_died()
-                raise BackendError(
-                    f"the process for isolated evaluations could not load the experiment: it {how}",
-                    remedy="load the experiment without isolation to see why",
-                ) from None
+                if how.startswith("was killed"):  # from outside, perhaps
+                    continue
+                break
             if isinstance(answer, PhsError):
                 raise answer
             self._ready = True
-        return self._connection
+            return self._connection
+        raise BackendError(
+            f"the process for isolated evaluations could not load the experiment: it {how}",
+            remedy="load the experiment without isolation to see why",
+        )
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()

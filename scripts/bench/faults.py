@@ -60,6 +60,7 @@ AFTERWARDS = 30.0
 RESUMES = 3
 #: Seconds of SIGSTOP.
 STOPPED = 5.0
+#: Seconds that an evaluation may take where evaluations have a process of their own.
 TIMEOUT = 1.5
 
 #: Faults of the target itself: the harm (see faults_experiment.py), and whether it can only end
@@ -317,6 +318,8 @@ def carry_out(planned: Plan, deadline: float, keep: bool) -> dict:
     record["seconds"] = None if run.struck is None else round(ended - run.struck, 3)
     if ours := traceback_of_ours(said) or traceback_of_ours(whole):
         record["other"].append(ours)
+    if run.struck is not None and harmless(planned) and statuses[0] != 0:
+        record["other"].append(f"the run with the fault ended with {statuses[0]}")
     if statuses[-1] != 0:
         record["other"].append(f"the last resumed run ended with {statuses[-1]}")
     record["bad"] = bool(
@@ -329,6 +332,24 @@ def carry_out(planned: Plan, deadline: float, keep: bool) -> dict:
     else:
         run.close()
     return record
+
+
+def harmless(planned: Plan) -> bool:
+    """Whether the fault should cost one evaluation, and end no run."""
+    if planned.kind in ("exits", "segfaults", "aborts"):
+        return planned.isolated
+    return planned.kind in TARGETS or planned.kind in ("kill-child", "stop-worker")
+
+
+def version() -> str:
+    """The commit of this checkout; with a plus sign if it is changed."""
+    said = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+"], cwd=HERE, capture_output=True, text=True
+    )
+    return said.stdout.strip() or "unknown"
+
+
+VERSION = version()
 
 
 def judge(run: Run, before: check.Calls, after: check.Calls, then: dict[int, bytes]) -> dict:
@@ -348,6 +369,7 @@ def judge(run: Run, before: check.Calls, after: check.Calls, then: dict[int, byt
     else:
         other, again = ["there is no results file at the end"], set()
     return {
+        "version": VERSION,
         "number": run.plan.number,
         "kind": run.plan.kind,
         "seed": run.plan.seed,
