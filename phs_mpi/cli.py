@@ -21,6 +21,7 @@ Parallel hyperparameter search with MPI.
     python -m phs_mpi plot experiment.h5            figures
 """
 
+
 class _Parser(argparse.ArgumentParser):
     """An argument parser of which only the first rank speaks."""
 
@@ -56,13 +57,20 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(function=function)
         return made
 
-    run = command("run", run_command.run, "evaluate the parameter sets of an experiment", epilog=run_command.STATUSES)
+    run = command(
+        "run",
+        run_command.run,
+        "evaluate the parameter sets of an experiment",
+        epilog=run_command.STATUSES,
+    )
     run_command.add_arguments(run)
 
     table = command("table", _table, "print the parameter sets without running them")
     table.add_argument("experiment", type=Path, help="the file that defines the experiment")
     table.add_argument("--csv", type=Path, metavar="FILE", help="write them as CSV ('-': print)")
-    table.add_argument("--seed", type=run_command.seed_number, help="overrides the experiment's seed")
+    table.add_argument(
+        "--seed", type=run_command.seed_number, help="overrides the experiment's seed"
+    )
     table.add_argument("--rows", type=int, default=50, help="rows to print at most (default 50)")
 
     status = command("status", _status, "tell how far a run is, also while it runs")
@@ -75,6 +83,12 @@ def parser() -> argparse.ArgumentParser:
         const=2.0,
         metavar="SECONDS",
         help="again every so many seconds (default 2) until all is evaluated",
+    )
+    status.add_argument(
+        "--verify",
+        action="store_true",
+        help="check every row, the log and the definition, and say what can be trusted; exit "
+        "status 0: all of it, 1: something is damaged, 2: it is no results file",
     )
 
     best = command("best", _best, "print the best parameter set as Python")
@@ -166,6 +180,13 @@ def _status(options: argparse.Namespace) -> int:
     from .store import read
     from .summary import status_text
 
+    if options.verify:
+        from .store.verify import verify
+        from .verdict import verdict
+
+        found = verify(options.file)
+        print(verdict(found))
+        return 0 if found.sound else 1
     while True:
         snapshot = read(options.file)
         text = status_text(snapshot)

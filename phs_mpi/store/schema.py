@@ -50,6 +50,9 @@ TRACEBACK_DTYPE = np.dtype(f"S{TRACEBACK_WIDTH}")
 #: Statuses of an evaluation that is over.
 FINISHED = (Status.DONE, Status.FAILED, Status.TIMED_OUT)
 
+#: Attribute of what is written once, when the file is made: the CRC-32 of its bytes.
+CHECKSUM = "checksum"
+
 _CHECKED_TAIL = 5  # checksum (4 bytes) and status (1 byte) end the row
 
 

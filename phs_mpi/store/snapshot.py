@@ -167,7 +167,7 @@ class Snapshot:
     @property
     def declared(self) -> dict[str, Any]:
         """What each parameter would be declared as, in declared order."""
-        return {p["name"]: _spec(p) for p in self.definition["parameters"]}
+        return declared(self.definition)
 
     @cached_property
     def types(self) -> dict[str, ParameterType]:
@@ -225,7 +225,9 @@ def read(path: str | os.PathLike, *, verify: bool = False) -> Snapshot:
             # A grown experiment renames a new file over this one: not half of each.
             if os.path.samestat(before, os.stat(path)):
                 return snapshot
-        except OSError as error:
+        except StoreError:
+            raise
+        except Exception as error:  # whatever h5py, NumPy or json make of damaged bytes
             if last:
                 raise hdf5.unreadable(path, error) from error
         time.sleep(0.02)
@@ -326,6 +328,11 @@ def check_format(file: Any, path: Path) -> dict[str, Any]:
             f"{path} is damaged: it has no /{missing[0]}", value=str(path), remedy=other
         )
     return attributes
+
+
+def declared(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """What each parameter of a definition would be declared as, in declared order."""
+    return {p["name"]: _spec(p) for p in definition["parameters"]}
 
 
 def _spec(described: Mapping[str, Any]) -> Any:

@@ -205,7 +205,9 @@ class Run:
         ]
 
     def children(self) -> list[int]:
-        return [p for p, k in self.processes().items() if "phs_mpi.backends.isolated" in k["command"]]
+        return [
+            p for p, k in self.processes().items() if "phs_mpi.backends.isolated" in k["command"]
+        ]
 
     def wait(self, process: subprocess.Popen) -> int | None:
         """Wait for the launcher and all its processes; kills them if that takes too long."""
@@ -217,7 +219,8 @@ class Run:
         while (there := self.processes()) and time.monotonic() < until:
             time.sleep(0.02)
         if there and not self.hangs:
-            self.hangs.append(f"{len(there)} processes outlive mpirun: {list(there.values())[0]}")
+            commands = {known["command"] for known in there.values()}
+            self.hangs.append(f"{len(there)} processes outlive mpirun: {commands}")
         for pid in there:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -322,9 +325,7 @@ def carry_out(planned: Plan, deadline: float, keep: bool) -> dict:
         record["other"].append(f"the run with the fault ended with {statuses[0]}")
     if statuses[-1] != 0:
         record["other"].append(f"the last resumed run ended with {statuses[-1]}")
-    record["bad"] = bool(
-        record["lost"] or record["twice"] or record["hangs"] or record["other"]
-    )
+    record["bad"] = bool(record["lost"] or record["twice"] or record["hangs"] or record["other"])
     if record["bad"]:
         record["said"] = whole[-3000:]
     if record["bad"] and keep:
