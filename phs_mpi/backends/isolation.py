@@ -113,7 +113,7 @@ class IsolatedEvaluator:
         Raises
         ------
         PhsError
-            If the process cannot load the experiment.
+            If the process cannot load the experiment, or has nowhere to keep what is printed.
         """
         connection = self._give(proposal)
         begun, clock = time.time(), time.monotonic()
@@ -123,6 +123,8 @@ class IsolatedEvaluator:
             if not reason:
                 outcome = connection.recv()
                 self._busy = False
+                if isinstance(outcome, PhsError):
+                    raise outcome
                 return outcome
         except (EOFError, OSError):  # it has died
             reason = ""
@@ -136,7 +138,8 @@ class IsolatedEvaluator:
         outcome.worker, outcome.host = self._worker, self._host
         if self._captures:
             folder = evaluation_folder(self._folder, proposal.index, self._repeats)
-            salvage(self._folder, self._worker, self._output_limit, folder)
+            lost = salvage(self._folder, self._worker, self._output_limit, folder)
+            outcome.error += f"; {lost}" if lost else ""
         self._start()  # it loads while this worker reports
         return outcome
 

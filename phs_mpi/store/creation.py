@@ -100,7 +100,7 @@ def fill(
         "log": (log_length + schema.log_capacity(evaluations), schema.LOG_DTYPE),
     }
     for name, (length, dtype) in rows.items():
-        _reserve_rows(file, name, length, dtype)
+        reserve_rows(file, name, length, dtype)
     stored = np.zeros(sets, rows["parameter_sets"][1])
     stored["group"] = table.group_of
     stored["values"] = table.values
@@ -241,7 +241,7 @@ def attributes(definition: Mapping[str, Any], provenance: Mapping[str, Any]) -> 
     return found
 
 
-def _reserve_rows(file: Any, name: str, length: int, dtype: np.dtype) -> None:
+def reserve_rows(file: Any, name: str, length: int, dtype: np.dtype) -> None:
     """A contiguous dataset whose bytes have their place in the file, all zero (a hole)."""
     h5py = hdf5.load()
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)

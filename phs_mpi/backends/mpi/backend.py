@@ -33,7 +33,7 @@ from ...errors import BackendError, PhsError
 from ...experiment import Experiment
 from ...log import EntryKind, Log, LogEntry, Outcome, Proposal
 from ...progress import Progress
-from ...store import Store, open_store
+from ...store import Store, open_store, probe
 from ...table import Table
 from .. import base, serial
 from ..signals import GraceOver, interrupts
@@ -140,6 +140,10 @@ class _Side:
         self.schedule_comm, self.exchange_comm = world.Dup(), world.Dup()
         self.parallel = _parallel(options)
         self.store: Store | None = None
+        if self.parallel and (doubt := probe.doubt(world, plan.output)):
+            self.parallel = False
+            if progress is not None:
+                progress.say(f"rank 0 writes the results of all workers: {doubt}")
         if self.parallel:
             store_comm = world.Dup()
             self.store = _together(world, lambda: open_store(plan.output, plan.table, store_comm))
