@@ -255,7 +255,8 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
     except BaseException:
         lock.release()
         raise
-    return Job(experiment, table, output, resume.missing, resume.replay, list(resume.notes), lock)
+    notes = [*([lock.remark] if lock.remark else []), *resume.notes]
+    return Job(experiment, table, output, resume.missing, resume.replay, notes, lock)
 
 
 def make_worker(

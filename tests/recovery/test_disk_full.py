@@ -100,8 +100,12 @@ def test_disk_full_of_what_evaluations_print(launch, small_disk, ranks, options)
 
 def test_a_limit_on_the_size_of_files(launch):
     launch.write("experiment.py", EXPERIMENT)
-    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16,) * 2)"
-    program = f"{limited}; sys.argv[0] = 'phs_mpi'; runpy.run_module('phs_mpi', run_name='__main__')"
+    limited = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16,) * 2)"
+    )
+    program = (
+        f"{limited}; sys.argv[0] = 'phs_mpi'; runpy.run_module('phs_mpi', run_name='__main__')"
+    )
     done = launch(None, "-c", program, "experiment.py")
     assert done.returncode == 2, done.stderr
     assert "File too large; raise the limit on file sizes (ulimit -f)" in done.stderr
