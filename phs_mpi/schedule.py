@@ -33,7 +33,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .log import EntryKind, LogEntry
 from .repeats import ONCE, Contenders, Repeats
@@ -46,16 +46,17 @@ class Ready(NamedTuple):
 
 
 class Proposed(NamedTuple):
-    """A worker announces the values it chose for its Bayesian set."""
+    """A worker announces the values it chose for its Bayesian set, packed in `row`."""
 
     worker: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    row: Any = None
 
 
 class Finished(NamedTuple):
     """A worker has committed the row of an evaluation; it is free, or leaves.
 
-    The result (NaN: failed) decides whether its set gets another repeat, and nothing else.
+    The result (NaN: failed) goes into the log, and decides whether its set gets another repeat.
     """
 
     worker: int
@@ -222,7 +223,7 @@ class Schedule:
         if isinstance(event, Proposed):
             if self.running.get(event.worker) != event.index or event.index in self._announced:
                 raise InvalidEvent(f"{event} in state {self._describe()}")
-            self._announce(event.worker, event.index)
+            self._announce(event.worker, event.index, event.row)
             return self._release(event.index)
         if isinstance(event, Ready):
             if event.worker in self.running or event.worker in self.waiting:
@@ -255,7 +256,7 @@ class Schedule:
         self._announced.discard(index)
         self._finished[index] = 1
         self._n_finished += 1
-        self._order(EntryKind.COMPLETED, index, worker)
+        self._order(LogEntry(EntryKind.COMPLETED, index, worker, event.result))
         if self._contenders is not None:
             self._contenders.add(index, event.result)
             for extra in self._contenders.extras():
@@ -296,7 +297,7 @@ class Schedule:
         if index is not None:
             if index in self._announced:
                 self._announced.discard(index)
-                self._order(EntryKind.LOST, index, worker)
+                self._order(LogEntry(EntryKind.LOST, index, worker))
             self._put_back(index)
         return self._wake()
 
@@ -337,12 +338,12 @@ class Schedule:
             return self._drawn[0]
         return bayesian
 
-    def _announce(self, worker: int, index: int) -> None:
+    def _announce(self, worker: int, index: int, row: Any = None) -> None:
         self._announced.add(index)
-        self._order(EntryKind.STARTED, index, worker)
+        self._order(LogEntry(EntryKind.STARTED, index, worker, row=row))
 
-    def _order(self, kind: EntryKind, index: int, worker: int) -> None:
-        self._entries.append(LogEntry(kind, index, worker))
+    def _order(self, entry: LogEntry) -> None:
+        self._entries.append(entry)
         self.log_length += 1
 
     def _describe(self) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ..experiment import Experiment
-from ..log import EntryKind, Log, LogEntry, Outcome, Proposal, Status
+from ..log import Log, LogEntry, Outcome, Proposal, Status
 from ..progress import Progress
 from ..schedule import Drain, Event, Finished, Instruction, Lost, Proposed, Ready, Start
 from ..store import open_store
@@ -172,7 +172,6 @@ class ClientLoop:
         self._write_log = write_log
         self._progress = progress
         self._schedule = job.schedule()
-        self._known: dict[tuple[EntryKind, int], LogEntry] = {}
         self._unwritten: list[LogEntry] = []
         self._interrupted = False
 
@@ -218,17 +217,13 @@ class ClientLoop:
         elif isinstance(event, Announced):
             index = event.proposal.index
             row = self._job.table.pack(index, event.proposal.values)
-            self._known[EntryKind.STARTED, index] = LogEntry(EntryKind.STARTED, index, row=row)
-            self._handle(Proposed(event.worker, index))
+            self._handle(Proposed(event.worker, index, row))
         else:
             self._complete(event)
 
     def _complete(self, event: Completed) -> None:
         index, result = event.proposal.index, event.outcome.result
         self._commit(event.proposal, event.outcome)
-        self._known[EntryKind.COMPLETED, index] = LogEntry(
-            EntryKind.COMPLETED, index, result=result
-        )
         self._handle(Finished(event.worker, index, event.leaves, result))
         self._progress.extras = self._schedule.extras
         self._progress.completed(index, result)
@@ -243,8 +238,7 @@ class ClientLoop:
         instructions: list[Instruction] = self._schedule.handle(event)
         entries = self._schedule.take_entries()
         for entry in entries:
-            known = self._known.pop((entry.kind, entry.index), entry)
-            self._log.append(known._replace(worker=entry.worker))
+            self._log.append(entry)
         self._unwritten += entries
         for instruction in instructions:
             if isinstance(instruction, Start):

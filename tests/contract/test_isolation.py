@@ -53,7 +53,7 @@ ENDS = {
     "hangs": lambda: time.sleep(600),
     "holds the lock": lambda: ctypes.PyDLL(None).sleep(600),
     "spins": lambda: any(iter(int, 1)),
-    "eats": lambda: (bytearray(400 << 20), time.sleep(600)),
+    "eats": lambda: (bytearray(250 << 20), time.sleep(600)),
     "starts": orphan,
     "forks": fork,
     "hangs up": hang_up,
@@ -66,7 +66,7 @@ def target(how, i):
     assert phs_mpi.current().index == i
     return i
 
-experiment = Experiment(target, {"how": str, "i": int}, timeout=1.5, memory_limit="300 MiB")
+experiment = Experiment(target, {"how": str, "i": int}, timeout=1.5, memory_limit="200 MiB")
 for i, how in enumerate([*ENDS, *("works", "works")]):
     experiment.add(how=how, i=i)
 experiment.add(3, how="works", i=Bayesian(0, 10**6))
@@ -83,7 +83,7 @@ SAID = {
     "hangs": "took longer than 1.5 s (timeout)",
     "holds the lock": "took longer than 1.5 s (timeout)",
     "spins": "took longer than 1.5 s (timeout)",
-    "eats": "used more than 300 MiB of memory (memory_limit)",
+    "eats": "used more than 200 MiB of memory (memory_limit)",
     "starts": "took longer than 1.5 s (timeout)",
     "forks": "was killed by SIGKILL",
     "hangs up": "lost its connection to the worker",

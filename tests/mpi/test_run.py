@@ -155,8 +155,7 @@ def test_progress_and_summary(launch):
 def test_a_target_that_holds_the_gil_holds_up_nobody_else(launch):
     """A C extension that keeps Python's global lock: no thread of that rank runs meanwhile.
 
-    The sets before it are long enough that the worker has the time to get its records under way
-    (OUTBOX_SHARE of half a second) however busy the machine is.
+    The sets before it are short: the worker has no time to get anything under way.
     """
     launch.write(
         "experiment.py",
@@ -168,7 +167,7 @@ def test_a_target_that_holds_the_gil_holds_up_nobody_else(launch):
             if n == 8:
                 ctypes.PyDLL(None).usleep(6_000_000)  # PyDLL keeps the lock, unlike CDLL
             else:
-                time.sleep(0.5 if n < 12 else 0.05)
+                time.sleep(0.05 if n >= 12 else 0.001)
             return float(n % 7)
 
         experiment = Experiment(target, {"n": int}, seed=1)

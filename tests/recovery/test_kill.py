@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -144,14 +145,44 @@ def test_ranks_end_when_only_mpirun_is_killed(launch):
     check_resumed(launch, 3, 8)
 
 
-def test_killing_one_worker_ends_the_job_and_loses_nothing(launch):
+def rank_of(pid: int) -> int:
+    found = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return next(
+        int(entry.split(b"=")[1])
+        for entry in found
+        if entry.startswith((b"OMPI_COMM_WORLD_RANK=", b"PMI_RANK="))
+    )
+
+
+@pytest.mark.parametrize("rank", [0, 1, 3])
+def test_killing_one_rank_ends_the_job_with_one_line_and_loses_nothing(launch, rank):
     launch.write("experiment.py", EXPERIMENT)
     process = launch.start(4, "-m", "phs_mpi", "experiment.py")
     wait_for(lambda: len(lines(launch.folder, "end")) >= 20, process)
     ended = len(lines(launch.folder, "end"))
-    os.kill(children(process.pid)[-1], signal.SIGKILL)
-    process.communicate(timeout=60)
+    pid = next(pid for pid in children(process.pid) if rank_of(pid) == rank)
+    os.kill(pid, signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    said = [line for line in err.splitlines() if "has died" in line]
+    assert len(said) == 1, err
+    assert re.search(rf"^phs_mpi: rank {rank} on \S+ has died \(process {pid}\);", said[0])
+    assert "are in experiment.h5; to go on: mpirun -n 4 python -m phs_mpi experiment.py" in said[0]
+    assert "asked to stop" not in err
+    assert "Traceback" not in err
     check_resumed(launch, 4, ended - 3)
+
+
+def test_a_target_that_leaves_its_rank_with_status_0_ends_the_job(launch):
+    leaves = 'now.index == 9 and os._exit(0); note(f"end'
+    launch.write("experiment.py", EXPERIMENT.replace('note(f"end', leaves))
+    done = launch.phs(4, "experiment.py", timeout=60)
+    assert done.returncode != 0
+    assert re.search(r"rank [123] on \S+ has died", done.stderr), done.stderr
+    launch.write("experiment.py", EXPERIMENT)
+    again = launch.phs(4, "experiment.py", "--isolate")
+    assert again.returncode == 0, again.stderr
+    assert (rows(launch.folder)["status"] == Status.DONE).all()
 
 
 def test_interrupt_drains_a_serial_run(launch):

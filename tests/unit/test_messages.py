@@ -1,52 +1,91 @@
 """Layouts of the MPI messages; passes without mpi4py."""
 
+import math
+
 import numpy as np
 import pytest
 
 from phs_mpi.backends.mpi import messages
 from phs_mpi.log import EntryKind, LogEntry
 
+ROW = np.dtype([("x", "f8"), ("s", "S12")])
 
-def test_header_round_trip():
+
+def row(x):
+    return np.array((x, b"abc"), ROW)
+
+
+def travelled(entries):
+    """Entries as another rank gets them: a header, then a payload if there is one."""
+    header, payload = messages.encode(entries, ROW)
+    assert header.nbytes == messages.header().nbytes <= messages.LIGHT_BYTES
+    head = messages.decode_header(header)
+    assert messages.payload_for(head, ROW).nbytes == payload.nbytes
+    return messages.decode(head, payload, ROW)
+
+
+def test_entries_arrive_with_results_and_rows():
     entries = [
-        LogEntry(EntryKind.STARTED, 2**40, 1),
-        LogEntry(EntryKind.COMPLETED, 0, 63),
+        LogEntry(EntryKind.STARTED, 2**40, 1, row=row(1.5)),
+        LogEntry(EntryKind.COMPLETED, 0, 63, result=-1e-300),
+        LogEntry(EntryKind.STARTED, 3, 2),
         LogEntry(EntryKind.LOST, 5, 2),
+        LogEntry(EntryKind.STARTED, 4, 1, row=row(-2.5)),
     ]
-    decoded = messages.decode_header(messages.encode_header(entries))
-    assert [e[:3] for e in decoded] == [e[:3] for e in entries]
+    arrived = travelled(entries)
+    assert [e[:3] for e in arrived] == [e[:3] for e in entries]
+    assert [e.row is None for e in arrived] == [e.row is None for e in entries]
+    assert (arrived[0].row, arrived[4].row) == (row(1.5), row(-2.5))
+    assert arrived[1].result == -1e-300
+    assert math.isnan(arrived[0].result)
 
 
-@pytest.mark.parametrize("count", [0, 1, messages.HEADER_ENTRIES])
-def test_header_has_one_size_whatever_it_holds(count):
-    entries = [LogEntry(EntryKind.STARTED, i, 1) for i in range(count)]
-    buffer = messages.encode_header(entries)
-    assert buffer.nbytes == messages.header().nbytes
-    assert len(messages.decode_header(buffer)) == count
+@pytest.mark.parametrize("bits", [0x7FF8000000000000, 0x7FF8000000000123, 0x8000000000000000])
+def test_results_keep_their_bits(bits):
+    result = messages.word_to_result(bits - 2**64 if bits >= 2**63 else bits)
+    arrived = travelled([LogEntry(EntryKind.COMPLETED, 0, 1, result=result)])[0]
+    assert messages.result_to_word(arrived.result) % 2**64 == bits
+
+
+@pytest.mark.parametrize("count", [0, 1, 10, 11, messages.BATCH_ENTRIES])
+@pytest.mark.parametrize("every", [0, 1, 3])
+def test_any_number_of_entries_arrives(count, every):
+    entries = [
+        LogEntry(EntryKind.STARTED, i, 1, row=row(i))
+        if every and i % every == 0
+        else LogEntry(EntryKind.COMPLETED, i, 2**31, result=i / 7)
+        for i in range(count)
+    ]
+    arrived = travelled(entries)
+    assert [e[:3] for e in arrived] == [e[:3] for e in entries]
+    assert [e.row for e in arrived] == [e.row for e in entries]
+    assert [e.result for e in arrived if e.row is None] == [
+        e.result for e in entries if e.row is None
+    ]
+
+
+def test_nothing_follows_where_the_header_has_room():
+    entries = [LogEntry(EntryKind.COMPLETED, i, 1, result=0.5) for i in range(10)]
+    assert messages.encode(entries, ROW)[1].nbytes == 0
+    assert messages.encode([*entries, entries[0]], ROW)[1].nbytes == messages.ENTRY_DTYPE.itemsize
 
 
 def test_end_of_exchange():
-    assert messages.decode_header(messages.encode_header(None)) is None
+    header, payload = messages.encode(None, ROW)
+    assert messages.decode_header(header) is None
+    assert payload.nbytes == 0
 
 
 def test_too_many_entries_are_refused():
-    entries = [LogEntry(EntryKind.STARTED, 0, 1)] * (messages.HEADER_ENTRIES + 1)
+    entries = [LogEntry(EntryKind.STARTED, 0, 1)] * (messages.BATCH_ENTRIES + 1)
     with pytest.raises(ValueError, match="65 entries"):
-        messages.encode_header(entries)
+        messages.encode(entries, ROW)
 
 
-def test_payload_counts_are_in_order_of_first_appearance():
-    entries = [
-        LogEntry(EntryKind.COMPLETED, 0, 3),
-        LogEntry(EntryKind.STARTED, 1, 1),
-        LogEntry(EntryKind.COMPLETED, 2, 2),
-        LogEntry(EntryKind.COMPLETED, 3, 3),
-    ]
-    counts = messages.payload_counts(entries, lambda e: e.kind == EntryKind.COMPLETED)
-    assert list(counts.items()) == [(3, 2), (2, 1)]
-
-
-def test_record_carries_values_only_where_they_are_needed():
-    values = np.dtype([("x", "f8"), ("s", "S12")])
-    assert messages.record_dtype(None).itemsize == 16
-    assert messages.record_dtype(values).itemsize == 16 + values.itemsize
+def test_proposed_values_stand_in_the_message():
+    buffer = messages.to_master(ROW)
+    assert buffer.nbytes == messages.WORD_BYTES + ROW.itemsize
+    buffer[messages.WORD_BYTES :] = np.frombuffer(row(7.0).tobytes(), np.uint8)
+    found = messages.row_in(buffer, ROW)
+    buffer[:] = 0
+    assert found == row(7.0)

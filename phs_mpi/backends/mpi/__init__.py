@@ -1,1 +1,1 @@
-"""The MPI backend: thin master, worker-rooted broadcasts."""
+"""The MPI backend: thin master, results broadcast into the log of every rank."""

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # Before MPI is imported: the library reads them when it starts. The binomial tree that Open
 # MPI takes by default would send one worker's broadcast through other workers' ranks, where
@@ -37,7 +38,7 @@ from ...store import Store, open_store, probe
 from ...table import Table
 from .. import base, serial
 from ..signals import GraceOver, interrupts
-from . import messages
+from .deathwatch import DeathWatch
 from .exchange import Exchange
 from .master import Master
 from .waiting import longest_pause
@@ -45,6 +46,9 @@ from .worker_side import WorkerLoop, same_log_everywhere
 
 #: Exit status for a defect of ours, or a rank that broke down.
 BROKEN = 70
+
+#: How long the launcher has to end a job of which a rank has died, before another rank does.
+LAUNCHER_SECONDS = 3.0
 
 #: How long a worker that cannot go on leaves it to rank 0 to end the job.
 FAREWELL_SECONDS = 10.0
@@ -67,7 +71,7 @@ def run(path: Path | Experiment, options: base.Options) -> int:
         raise
 
 
-def check_launch(world: MPI.Comm) -> None:
+def check_launch(world: MPI.Intracomm) -> None:
     """Raise BackendError if the launcher started another number of ranks than MPI sees."""
     launched = base.launched_size()
     if launched is not None and launched != world.Get_size():
@@ -81,13 +85,15 @@ def check_launch(world: MPI.Comm) -> None:
         )
 
 
-def abort(world: MPI.Comm, text: str, status: int = BROKEN) -> None:
+def abort(world: MPI.Intracomm, text: str, status: int = BROKEN) -> None:
     """End the whole job at once with this rank's message."""
-    sys.stderr.write(
-        f"phs_mpi: rank {world.Get_rank()} on {socket.gethostname()} cannot go on:\n{text}\n"
-    )
+    sys.stderr.write(_cannot_go_on(world, text))
     sys.stderr.flush()
     world.Abort(status)
+
+
+def _cannot_go_on(world: MPI.Intracomm, text: str) -> str:
+    return f"phs_mpi: rank {world.Get_rank()} on {socket.gethostname()} cannot go on:\n{text}\n"
 
 
 @dataclass
@@ -100,7 +106,7 @@ class _Plan:
     anything: bool  # whether a parameter set is left to evaluate
 
 
-def _run(world: MPI.Comm, path: Path | Experiment, options: base.Options) -> int:
+def _run(world: MPI.Intracomm, path: Path | Experiment, options: base.Options) -> int:
     experiment = _together(world, lambda: base.load_for(path, options))
     provenance = {"backend": "mpi", "mpi_library": MPI.Get_library_version().split("\n")[0]}
     job = _together(
@@ -130,7 +136,11 @@ class _Side:
     """What a rank has while the run lasts; made and closed on all ranks together."""
 
     def __init__(
-        self, world: MPI.Comm, plan: _Plan, options: base.Options, progress: Progress | None = None
+        self,
+        world: MPI.Intracomm,
+        plan: _Plan,
+        options: base.Options,
+        progress: Progress | None = None,
     ):
         self.world = world
         self.plan = plan
@@ -149,29 +159,54 @@ class _Side:
             self.store = _together(world, lambda: open_store(plan.output, plan.table, store_comm))
         elif options.store and world.rank == 0:
             self.store = open_store(plan.output, plan.table)
-        node = world.Split_type(MPI.COMM_TYPE_SHARED)
+        node: Any = world.Split_type(MPI.COMM_TYPE_SHARED)
         self.pause = longest_pause(node.Get_size(), os.cpu_count() or 1)
-        node.Free()
         self.log = Log(plan.replay)
+        self._stderr = os.dup(2)
+        self.watch = DeathWatch(world, node, self._neighbour_died)
+        node.Free()
 
     def exchange(self, on_entry: Callable[[LogEntry], None] | None = None) -> Exchange:
         """This rank's part of the exchange."""
-        table = self.plan.table
-        bayesian = [bool(group.bayesian) for group in table.groups]
-        return Exchange(
-            self.exchange_comm,
-            self.log,
-            messages.record_dtype(table.dtype if any(bayesian) else None),
-            lambda index: bayesian[table.group_of[index // table.repeats.most]],
-            on_entry,
+        return Exchange(self.exchange_comm, self.log, self.plan.table.dtype, on_entry)
+
+    def abort(self, text: str = "", status: int = BROKEN) -> None:
+        """End the whole job at once, with this rank's message if there is one."""
+        self.watch.leave()
+        if text:
+            self._say(_cannot_go_on(self.world, text))
+        self.world.Abort(status)
+
+    def _say(self, text: str) -> None:
+        # Not through sys.stderr: a target's output may be redirected at this moment.
+        os.write(self._stderr, text.encode(errors="backslashreplace"))
+
+    def how_to_go_on(self) -> str:
+        """What the user should know when the run breaks off."""
+        again = f"to go on: {base.resume_command(self.options)}"
+        if not self.options.store:
+            return again
+        return f"all completed evaluations are in {self.plan.output}; {again}"
+
+    def _neighbour_died(self, rank: int, pid: int) -> None:
+        self._say(
+            f"phs_mpi: rank {rank} on {socket.gethostname()} has died (process {pid}); "
+            f"{self.how_to_go_on()}\n"
         )
+        self.watch.leave()
+        time.sleep(LAUNCHER_SECONDS)
+        if _threads_allowed():
+            self.world.Abort(BROKEN)
+        os._exit(BROKEN)  # this is not the thread that may call MPI
 
     def __enter__(self) -> _Side:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
         if error is not None:
+            self.watch.leave()
             return  # the job is being aborted: nothing collective will ever finish
+        self.watch.close()
         if self.store is not None:
             self.store.close()
         if not self.options.check_log:
@@ -184,7 +219,7 @@ class _Side:
             )
 
 
-def _together(world: MPI.Comm, action):
+def _together(world: MPI.Intracomm, action):
     """Do `action` on every rank; an error on any of them becomes one error on all.
 
     Rank 0 raises the error of the lowest rank that has one; the others exit with the same
@@ -216,7 +251,7 @@ def _parallel(options: base.Options) -> bool:
     return bool(h5py.get_config().mpi)
 
 
-def _remarks(world: MPI.Comm, options: base.Options) -> list[str]:
+def _remarks(world: MPI.Intracomm, options: base.Options) -> list[str]:
     workers = world.Get_size() - 1
     remarks = []
     if not options.quiet:
@@ -241,6 +276,8 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
 
     def ask() -> None:
         nonlocal asked
+        if side.watch.someone_died():
+            return  # that is why the launcher ends us, and the rank beside it says so
         asked = min(asked, time.monotonic())
         # mpirun kills its ranks a second or two after Ctrl-C: say now how to go on.
         progress.say(
@@ -264,6 +301,7 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
         side.schedule_comm,
         schedule,
         side.exchange(on_entry),
+        side.plan.table.dtype,
         store.append_log if store else lambda kinds, indices: None,
         commit=store.commit if store and not side.parallel else None,
         # A header costs every rank tens of microseconds: fewer of them where there are many.
@@ -277,16 +315,13 @@ def _serve(side: _Side, job: base.Job, progress: Progress) -> None:
             # Workers are in the middle of evaluations; every completed one is on disk.
             progress.close()
             progress.say(f"{side.options.grace:g} s are over: what still runs is left")
-            side.world.Abort(base.INTERRUPTED)
+            side.abort(status=base.INTERRUPTED)
         except PhsError as error:
             # Workers are in the middle of evaluations: there is no orderly way to reach them.
             progress.close()
             progress.say(f"error: {error}")
-            progress.say(
-                f"all completed evaluations are in {job.output}; to go on: "
-                f"{base.resume_command(side.options)}"
-            )
-            side.world.Abort(error.exit_status)
+            progress.say(side.how_to_go_on())
+            side.abort(status=error.exit_status)
 
 
 def _work(side: _Side, experiment: Experiment) -> None:
@@ -310,7 +345,7 @@ def _work(side: _Side, experiment: Experiment) -> None:
         longest_pause=side.pause,
     )
     if _threads_allowed():
-        exchange.start_thread(side.pause, lambda error: abort(world, _formatted(error)))
+        exchange.start_thread(side.pause, lambda error: side.abort(_formatted(error)))
     try:
         # When the job ends is rank 0's business: it drains, a worker finishes what it runs.
         with interrupts(lambda: None, again=False):
@@ -318,7 +353,7 @@ def _work(side: _Side, experiment: Experiment) -> None:
     except PhsError as error:
         loop.fail(f"rank {world.rank} on {socket.gethostname()}: {error}")
         time.sleep(FAREWELL_SECONDS)  # rank 0 prints the message and ends the job
-        abort(world, str(error), error.exit_status)
+        side.abort(str(error), error.exit_status)
     finally:
         with contextlib.suppress(OSError):
             worker.close()

@@ -1,11 +1,14 @@
-"""Worker-rooted broadcasts that fill the same log, in the same order, on every rank.
+"""Broadcasts that fill the same log, in the same order, on every rank.
 
-Rank 0 fixes the order and broadcasts a *header*: a batch of log entries that name a
-parameter set and the worker it ran on. Each worker named there is then the root of the
-broadcast of its own records (results, values it proposed). All broadcasts are non-blocking
-and every rank posts them in the same order: header k, its payloads in order of first
-appearance, header k+1. A round enters the log when all its payloads are there and all
-earlier rounds have entered.
+A worker's message to rank 0 brings what the others must know: the result of an evaluation, or
+the values it has proposed. Rank 0 fixes the order and broadcasts it in batches: a *header* of
+fixed size with the first entries and their results and, where that is not all, a *payload* with
+the others and with the values. All broadcasts have the same root and are posted everywhere in the
+same order: header k, payload k if the header says that there is one, header k+1.
+
+Why not let each worker broadcast its own results: a worker whose target holds Python's lock
+cannot take part in anything, so that everybody's log would stop at the first result that it
+still has to send. Rank 0 runs no target; a worker that is stuck delays nobody but itself.
 """
 
 from __future__ import annotations
@@ -13,26 +16,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
-from ...log import EntryKind, Log, LogEntry
+from ...log import Log, LogEntry
 from . import messages
 from .waiting import Backoff
-
-
-class ExchangeError(Exception):
-    """Ranks disagree on what is broadcast: a defect, never the user's fault."""
-
-
-@dataclass
-class _Round:
-    entries: list[LogEntry]
-    receiving: list[MPI.Request] = field(default_factory=list)
-    payloads: dict[int, np.ndarray] = field(default_factory=dict)
 
 
 class Exchange:
@@ -44,77 +34,66 @@ class Exchange:
         A communicator used for nothing else.
     log : Log
         Where entries go, in the common order.
-    record : numpy.dtype
-        Layout of a record (:func:`messages.record_dtype`).
-    is_bayesian : callable
-        ``is_bayesian(index) -> bool``: whether a set's values are announced by its worker.
+    row : numpy.dtype
+        Packed values of a parameter set.
     on_entry : callable, optional
         Called with each entry after it has entered the log.
+
+    Attributes
+    ----------
+    bytes_received : int
+        Payload of all broadcasts so far.
     """
 
     def __init__(
         self,
         comm: MPI.Comm,
         log: Log,
-        record: np.dtype,
-        is_bayesian: Callable[[int], bool],
+        row: np.dtype,
         on_entry: Callable[[LogEntry], None] | None = None,
     ):
         self._comm = comm
-        self._rank = comm.Get_rank()
+        self._receives = comm.Get_rank() != 0
         self._log = log
-        self._record = record
-        self._is_bayesian = is_bayesian
+        self._row = row
         self._on_entry = on_entry
-        self._outbox: deque[np.ndarray] = deque()
-        self._rounds: deque[_Round] = deque()
         # Own broadcasts on their way, with the buffers that MPI still reads. Nothing waits
         # for them: a rank that is busy in a C extension takes its copy when it gets to it.
         self._sending: deque[tuple[MPI.Request, np.ndarray]] = deque()
+        self._heavy = 0
         self._lock = threading.Lock()
-        self._header = messages.header()
         self._ended = False
         self._thread: threading.Thread | None = None
-        self.rounds_done = 0
+        self._header = messages.header()
+        self._head: messages.Header | None = None  # of the payload that is waited for
+        self._payload = np.empty(0, np.uint8)
+        self._request = self._broadcast(self._header) if self._receives else MPI.REQUEST_NULL
         self.bytes_received = 0
-        self._header_request = self._post_header() if self._rank != 0 else MPI.REQUEST_NULL
-
-    # -- what a worker puts in ---------------------------------------------------------
-
-    def put(self, index: int, result: float = np.nan, row: Any = None) -> None:
-        """Put one record in the outbox; to be called before rank 0 is told of it."""
-        record = np.zeros(1, self._record)
-        record["index"] = index
-        record["result"] = result
-        if row is not None:
-            record["row"] = row
-        self._outbox.append(record)
-
-    @property
-    def outbox_empty(self) -> bool:
-        """Whether the broadcast of everything put in has been started."""
-        return not self._outbox
 
     # -- what rank 0 puts in -----------------------------------------------------------
 
     @property
-    def unsent(self) -> int:
-        """Number of own broadcasts that some rank has not taken yet."""
-        return len(self._sending)
+    def unsent(self) -> tuple[int, int]:
+        """Own broadcasts that some rank has not taken yet: light ones, and longer ones."""
+        return len(self._sending) - self._heavy, self._heavy
 
     def announce(self, entries: Sequence[LogEntry] | None) -> None:
-        """Rank 0 broadcasts a header; None ends the exchange."""
-        buffer = messages.encode_header(entries)
-        self._sending.append((self._comm.Ibcast([buffer, MPI.INT64_T], root=0), buffer))
-        self._open_round(list(entries or ()))
-        self._ended = entries is None
+        """Rank 0 broadcasts entries and appends them to its own log; None ends the exchange."""
+        for buffer in messages.encode(entries, self._row):
+            if len(buffer):
+                self._sending.append((self._broadcast(buffer), buffer))
+                self._heavy += len(buffer) > messages.LIGHT_BYTES
+        if entries is None:
+            self._ended = True
+        else:
+            self._enter(entries)
 
     # -- progress ----------------------------------------------------------------------
 
     @property
     def over(self) -> bool:
         """Whether the exchange has been ended and everything has entered the log."""
-        return self._ended and not self._rounds and not self._sending
+        return self._ended and not self._sending
 
     def progress(self) -> bool:
         """Drive the broadcasts a step further, from whichever thread.
@@ -128,19 +107,13 @@ class Exchange:
             return False
         try:
             moved = False
-            while self._rank != 0 and not self._ended and self._header_request.Test():
+            while self._receives and not self._ended and self._request.Test():
                 moved = True
-                entries = messages.decode_header(self._header)
-                self._ended = entries is None
-                if entries is not None:
-                    self._open_round(entries)
-                    self._header_request = self._post_header()
-            while self._rounds and MPI.Request.Testall(self._rounds[0].receiving):
-                moved = True
-                self._enter(self._rounds.popleft())
+                self._take()
             while self._sending and self._sending[0][0].Test():
                 moved = True
-                self._sending.popleft()
+                _, buffer = self._sending.popleft()
+                self._heavy -= len(buffer) > messages.LIGHT_BYTES
             return moved
         finally:
             self._lock.release()
@@ -174,49 +147,28 @@ class Exchange:
 
     # -- inside ------------------------------------------------------------------------
 
-    def _post_header(self) -> MPI.Request:
-        return self._comm.Ibcast([self._header, MPI.INT64_T], root=0)
+    def _broadcast(self, buffer: np.ndarray) -> MPI.Request:
+        return self._comm.Ibcast([buffer, MPI.BYTE], root=0)
 
-    def _needs_payload(self, entry: LogEntry) -> bool:
-        if entry.kind == EntryKind.STARTED:
-            return self._is_bayesian(entry.index)
-        return entry.kind == EntryKind.COMPLETED
+    def _take(self) -> None:
+        """The broadcast that was waited for is there: a header, or the payload of one."""
+        if self._head is None:
+            self.bytes_received += len(self._header)
+            self._head = messages.decode_header(self._header)
+            if self._head is None:
+                self._ended = True
+                return
+            self._payload = messages.payload_for(self._head, self._row)
+            if len(self._payload):
+                self._request = self._broadcast(self._payload)
+                return
+        self.bytes_received += len(self._payload)
+        head, self._head = self._head, None
+        self._enter(messages.decode(head, self._payload, self._row))
+        self._request = self._broadcast(self._header)
 
-    def _open_round(self, entries: list[LogEntry]) -> None:
-        opened = _Round(entries)
-        for worker, count in messages.payload_counts(entries, self._needs_payload).items():
-            mine = worker == self._rank
-            if mine:
-                payload = np.concatenate([self._outbox.popleft() for _ in range(count)])
-            else:
-                payload = np.empty(count, self._record)
-                self.bytes_received += payload.nbytes
-            opened.payloads[worker] = payload
-            request = self._comm.Ibcast([payload.view(np.uint8), MPI.BYTE], root=worker)
-            if mine:
-                self._sending.append((request, payload))
-            else:
-                opened.receiving.append(request)
-        self._rounds.append(opened)
-
-    def _enter(self, done: _Round) -> None:
-        used = dict.fromkeys(done.payloads, 0)
-        has_rows = "row" in (self._record.names or ())
-        for entry in done.entries:
-            if self._needs_payload(entry):
-                position = used[entry.worker]
-                used[entry.worker] += 1
-                record = done.payloads[entry.worker][position]
-                if int(record["index"]) != entry.index:
-                    raise ExchangeError(
-                        f"rank 0 announced set {entry.index} of worker {entry.worker}, "
-                        f"which broadcast set {int(record['index'])}"
-                    )
-                if entry.kind == EntryKind.COMPLETED:
-                    entry = entry._replace(result=float(record["result"]))
-                elif has_rows:
-                    entry = entry._replace(row=record["row"])
+    def _enter(self, entries: Sequence[LogEntry]) -> None:
+        for entry in entries:
             self._log.append(entry)
             if self._on_entry is not None:
                 self._on_entry(entry)
-        self.rounds_done += 1

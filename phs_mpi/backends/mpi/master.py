@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from mpi4py import MPI
 
 from ...errors import PhsError
@@ -23,8 +24,8 @@ LOG_WRITE_SECONDS = 0.1
 #: Messages served before the exchange gets its turn, however many more are there.
 MESSAGES_A_TURN = 64
 
-#: Unsent headers that double the time between two headers.
-UNSENT_DOUBLES = 48
+#: Unsent broadcasts that double the time between two: of light ones, and of longer ones.
+UNSENT_DOUBLES = 1024, 48
 
 
 class WorkerFailed(PhsError):
@@ -42,6 +43,8 @@ class Master:
         Decides.
     exchange : Exchange
         Broadcasts the order of completions.
+    row : numpy.dtype
+        Packed values of a parameter set.
     write_log : callable
         ``write_log(kinds, indices)``: writes the order to the results file.
     commit : callable, optional
@@ -58,6 +61,7 @@ class Master:
         comm: MPI.Comm,
         schedule: Schedule,
         exchange: Exchange,
+        row: np.dtype,
         write_log: Callable[[list[int], list[int]], None],
         *,
         commit: Callable[[Any, Any], None] | None = None,
@@ -68,6 +72,7 @@ class Master:
         self._comm = comm
         self._schedule = schedule
         self._exchange = exchange
+        self._row = row
         self._write_log = write_log
         self._commit = commit
         self._announce_seconds = announce_seconds
@@ -88,7 +93,8 @@ class Master:
             If a worker reports that it cannot go on.
         """
         workers = self._comm.Get_size() - 1
-        buffer = messages.message()
+        buffer = messages.to_master(self._row)
+        words = buffer[: messages.WORD_BYTES].view(np.int64)
         status = MPI.Status()
         request = self._receive(buffer)
         while self._stopped < workers:
@@ -97,7 +103,7 @@ class Master:
                 if self._stopped == workers or not request.Test(status):
                     break
                 busy = True
-                self._serve(status.Get_source(), buffer.tolist())
+                self._serve(status.Get_source(), words.tolist(), buffer)
                 request = self._receive(buffer)
             busy |= self._exchange_step()
             if self._on_tick is not None and self._on_tick():
@@ -124,10 +130,10 @@ class Master:
 
     def _receive(self, buffer):
         return self._comm.Irecv(
-            [buffer, MPI.INT64_T], source=MPI.ANY_SOURCE, tag=messages.TAG_TO_MASTER
+            [buffer, MPI.BYTE], source=MPI.ANY_SOURCE, tag=messages.TAG_TO_MASTER
         )
 
-    def _serve(self, worker: int, words: list[int]) -> None:
+    def _serve(self, worker: int, words: list[int], buffer: np.ndarray) -> None:
         kind, index = words[0], words[1]
         event: Event
         if kind == messages.DONE:
@@ -136,7 +142,7 @@ class Master:
                 self._commit(proposal, outcome)
             event = Finished(worker, index, result=messages.word_to_result(words[2]))
         elif kind == messages.PROPOSED:
-            event = Proposed(worker, index)
+            event = Proposed(worker, index, messages.row_in(buffer, self._row))
         elif kind == messages.READY:
             event = Ready(worker)
         else:
@@ -166,13 +172,14 @@ class Master:
     def _exchange_step(self, at_once: bool = False) -> bool:
         now = time.monotonic()
         waiting = self._schedule.waiting_entries
-        # A rank that takes nothing (busy in a C extension) makes unsent headers pile up, and
-        # MPI has room for some hundred messages to one rank: then fewer, fuller headers.
-        pause = self._announce_seconds * 2.0 ** min(self._exchange.unsent / UNSENT_DOUBLES, 20)
-        if waiting and (
-            at_once or waiting >= messages.HEADER_ENTRIES or now - self._announced >= pause
-        ):
-            self._exchange.announce(self._schedule.take_entries(messages.HEADER_ENTRIES))
+        # A rank that takes nothing (busy in a C extension) makes unsent broadcasts pile up, and
+        # MPI has room for so many to one rank: then fewer, fuller ones.
+        unsent = zip(self._exchange.unsent, UNSENT_DOUBLES, strict=True)
+        doublings = sum(count / doubles for count, doubles in unsent)
+        pause = self._announce_seconds * 2.0 ** min(doublings, 20)
+        full = waiting >= messages.BATCH_ENTRIES and doublings < 1
+        if waiting and (at_once or full or now - self._announced >= pause):
+            self._exchange.announce(self._schedule.take_entries(messages.BATCH_ENTRIES))
             self._announced = now
         self._flush_log()
         return self._exchange.progress()

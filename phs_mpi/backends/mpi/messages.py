@@ -1,12 +1,13 @@
 """What ranks say to each other: tags, layouts, encode and decode. No MPI call.
 
-On the *schedule* communicator every message is four 64-bit integers, both ways:
+On the *schedule* communicator every message begins with four 64-bit integers, both ways:
 
 =============  ===========  =========================  ==================================
 direction      kind         other fields               meaning
 =============  ===========  =========================  ==================================
 worker to 0    READY                                   has loaded everything, wants work
-worker to 0    PROPOSED     index                      values of a Bayesian set are fixed
+worker to 0    PROPOSED     index                      values of a Bayesian set are fixed;
+                                                       they follow in the same message
 worker to 0    DONE         index, result              its row is committed; wants work
 worker to 0    FATAL                                   cannot go on; a text follows (TEXT)
 0 to worker    START        index, log length, chosen  evaluate this set; `chosen`: with the
@@ -16,14 +17,15 @@ worker to 0    FATAL                                   cannot go on; a text foll
 =============  ===========  =========================  ==================================
 
 Where h5py has no MPI, the worker sends its row ahead of DONE under the tag ROW, and rank 0
-commits it. On the *exchange* communicator there are only broadcasts: a header by rank 0,
-then one payload by each worker that the header names (see :mod:`.exchange`).
+commits it. On the *exchange* communicator rank 0 broadcasts headers, and payloads after those
+that have one (see :mod:`.exchange`).
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,13 +40,24 @@ READY, PROPOSED, DONE, FATAL = 1, 2, 3, 4
 START, WAIT, STOP = 11, 12, 13
 
 MESSAGE_WORDS = 4
+WORD_BYTES = 8 * MESSAGE_WORDS
 
-#: Entries one header can hold. The header is a broadcast of fixed size, since a receiver
-#: has to post it before it knows what it will say; 1.5 KiB stays below the eager limit
-#: of the usual transports.
-HEADER_ENTRIES = 64
-_WORDS = 1 + 3 * HEADER_ENTRIES
+#: One log entry on its way; the highest bit of the kind says that a row follows.
+ENTRY_DTYPE = np.dtype([("kind", "u1"), ("worker", "u4"), ("index", "i8"), ("result", "f8")])
+_HAS_ROW = 0x80
+
+#: A header is a broadcast of fixed size, since a receiver has to post it before it knows what
+#: it will say. Below 232 bytes Open MPI sends a message within its descriptor and has room for
+#: some 8,000 to a rank that takes none; of longer ones for 500, then all ranks wait for that one.
+LIGHT_BYTES = 232
+HEADER_ENTRIES = 10
+_HEADER_DTYPE = np.dtype(
+    [("count", "i2"), ("rows", "i2"), ("entries", ENTRY_DTYPE, (HEADER_ENTRIES,))]
+)
 _END = -1
+
+#: Entries that are announced at once; those that the header has no room for follow it.
+BATCH_ENTRIES = 64
 
 
 def message() -> np.ndarray:
@@ -62,69 +75,93 @@ def word_to_result(word: int) -> float:
     return float(struct.unpack("<d", struct.pack("<q", word))[0])
 
 
-def header() -> np.ndarray:
-    """An empty header buffer, int64."""
-    return np.zeros(_WORDS, np.int64)
+class Header(NamedTuple):
+    """What a header says.
 
-
-def encode_header(entries: Sequence[LogEntry] | None) -> np.ndarray:
-    """Header that announces `entries` in order; None ends the exchange."""
-    buffer = header()
-    if entries is None:
-        buffer[0] = _END
-        return buffer
-    if len(entries) > HEADER_ENTRIES:
-        raise ValueError(f"{len(entries)} entries in one header, at most {HEADER_ENTRIES}")
-    buffer[0] = len(entries)
-    if entries:
-        flat = [word for e in entries for word in (e.kind, e.index, e.worker)]
-        buffer[1 : 1 + len(flat)] = flat
-    return buffer
-
-
-def decode_header(buffer: np.ndarray) -> list[LogEntry] | None:
-    """Inverse of :func:`encode_header`; the entries have neither result nor row yet."""
-    count = int(buffer[0])
-    if count == _END:
-        return None
-    words = buffer[1 : 1 + 3 * count].tolist()
-    return [
-        LogEntry(EntryKind(words[k]), words[k + 1], words[k + 2]) for k in range(0, 3 * count, 3)
-    ]
-
-
-def record_dtype(values: np.dtype | None) -> np.dtype:
-    """Layout of one outcome or announced proposal in a payload.
-
-    Parameters
+    Attributes
     ----------
-    values : numpy.dtype or None
-        ``table.dtype``; None where no set is Bayesian and the table says it all.
+    entries : ndarray of ENTRY_DTYPE
+        The first of them.
+    more : int
+        How many entries follow in the payload.
+    rows : int
+        How many packed rows follow those.
     """
-    fields: list = [("index", np.int64), ("result", np.float64)]
-    if values is not None:
-        fields.append(("row", values))
-    return np.dtype(fields)
+
+    entries: np.ndarray
+    more: int
+    rows: int
 
 
-def payload_counts(entries: Sequence[LogEntry], needs_payload) -> dict[int, int]:
-    """How many records each worker has to broadcast for these entries.
+def header() -> np.ndarray:
+    """An empty header buffer, bytes."""
+    return np.zeros(_HEADER_DTYPE.itemsize, np.uint8)
+
+
+def encode(entries: Sequence[LogEntry] | None, row: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Announce `entries` in order; None ends the exchange.
 
     Parameters
     ----------
-    entries : sequence of LogEntry
-        A decoded header.
-    needs_payload : callable
-        ``needs_payload(entry) -> bool``.
+    entries : sequence of LogEntry or None
+        At most ``BATCH_ENTRIES``.
+    row : numpy.dtype
+        Packed values of a parameter set.
 
     Returns
     -------
-    dict of int to int
-        Worker to number of records, in order of first appearance: the order in which all
-        ranks post the broadcasts.
+    header, payload : ndarray of uint8
+        The payload is empty where the header says it all.
     """
-    counts: dict[int, int] = {}
-    for entry in entries:
-        if needs_payload(entry):
-            counts[entry.worker] = counts.get(entry.worker, 0) + 1
-    return counts
+    buffer = header()
+    head = buffer.view(_HEADER_DTYPE)[0]
+    if entries is None:
+        head["count"] = _END
+        return buffer, np.empty(0, np.uint8)
+    if len(entries) > BATCH_ENTRIES:
+        raise ValueError(f"{len(entries)} entries at once, at most {BATCH_ENTRIES}")
+    coded = np.zeros(len(entries), ENTRY_DTYPE)
+    for k, entry in enumerate(entries):
+        kind = entry.kind if entry.row is None else entry.kind | _HAS_ROW
+        coded[k] = kind, entry.worker, entry.index, entry.result
+    rows = b"".join(bytes(entry.row.tobytes()) for entry in entries if entry.row is not None)
+    head["count"], head["rows"] = len(entries), len(rows) // row.itemsize
+    head["entries"][: len(entries)] = coded[:HEADER_ENTRIES]
+    payload = coded[HEADER_ENTRIES:].tobytes() + rows
+    return buffer, np.frombuffer(payload, np.uint8).copy()
+
+
+def decode_header(buffer: np.ndarray) -> Header | None:
+    """What a header says; None at the end of the exchange."""
+    head = buffer.view(_HEADER_DTYPE)[0]
+    count = int(head["count"])
+    if count == _END:
+        return None
+    entries = head["entries"][:count].copy()
+    return Header(entries, count - len(entries), int(head["rows"]))
+
+
+def payload_for(head: Header, row: np.dtype) -> np.ndarray:
+    """A buffer for the payload that follows a header, bytes; empty if there is none."""
+    return np.empty(head.more * ENTRY_DTYPE.itemsize + head.rows * row.itemsize, np.uint8)
+
+
+def decode(head: Header, payload: np.ndarray, row: np.dtype) -> list[LogEntry]:
+    """The entries that a header and its payload announce."""
+    cut = head.more * ENTRY_DTYPE.itemsize
+    more, rows = payload[:cut].view(ENTRY_DTYPE), iter(payload[cut:].view(row))
+    entries = []
+    for kind, worker, index, result in (*head.entries.tolist(), *more.tolist()):
+        packed = next(rows) if kind & _HAS_ROW else None
+        entries.append(LogEntry(EntryKind(kind & ~_HAS_ROW), index, worker, result, packed))
+    return entries
+
+
+def to_master(row: np.dtype) -> np.ndarray:
+    """A buffer for messages to rank 0, bytes: the words, then room for a packed row."""
+    return np.zeros(WORD_BYTES + row.itemsize, np.uint8)
+
+
+def row_in(buffer: np.ndarray, row: np.dtype) -> np.void:
+    """The packed row in a message of PROPOSED, copied out of the buffer."""
+    return buffer[WORD_BYTES:].copy().view(row)[0]

@@ -21,12 +21,6 @@ from .waiting import Backoff, wait_until
 #: uses what is there, and its row says how much that was.
 PROMISE_SECONDS = 1.0
 
-#: Share of the last evaluation's duration that a worker spends on getting its own records
-#: under way before it calls the target again, and the most it may be, in seconds. A target
-#: that holds the GIL would otherwise hold up everybody's log with records that are ready.
-OUTBOX_SHARE = 0.02
-OUTBOX_SECONDS = 0.1
-
 
 class WorkerLoop:
     """The loop of a worker rank.
@@ -72,13 +66,13 @@ class WorkerLoop:
         self._commit = commit
         self._wait_for_all = wait_for_all
         self._backoff = Backoff(longest_pause)
-        self._out = messages.message()
+        self._out = messages.to_master(table.dtype)
+        self._words = self._out[: messages.WORD_BYTES].view(np.int64)
         self._in = messages.message()
 
     def run(self) -> None:
         """Work until rank 0 says stop, then see the exchange to its end."""
         idle_since = time.perf_counter()
-        last_duration = 0.0
         self._send(messages.READY)
         while True:
             kind, index, log_length, chosen = self._receive()
@@ -87,17 +81,9 @@ class WorkerLoop:
             if kind == messages.STOP:
                 break
             proposal, proposing = self._propose(index, log_length, bool(chosen))
-            if not self._exchange.outbox_empty:
-                wait_until(
-                    lambda: self._exchange.outbox_empty,
-                    self._exchange.progress,
-                    self._backoff,
-                    min(OUTBOX_SHARE * last_duration, OUTBOX_SECONDS),
-                )
             waiting = time.perf_counter() - idle_since - proposing
             outcome = self._worker.evaluate(proposal)
             idle_since = time.perf_counter()
-            last_duration = outcome.end - outcome.start
             outcome.proposing, outcome.waiting = proposing, waiting
             self._report(proposal, outcome)
         self._exchange.finish(self._backoff)
@@ -122,8 +108,7 @@ class WorkerLoop:
         length = log_length if self._wait_for_all else len(self._log)
         proposal = self._worker.propose(index, self._log, length)
         proposing = time.perf_counter() - begun
-        self._exchange.put(index, row=self._table.pack(index, proposal.values))
-        self._send(messages.PROPOSED, index)
+        self._send(messages.PROPOSED, index, row=self._table.pack(index, proposal.values))
         return proposal, proposing
 
     def _report(self, proposal: Proposal, outcome: Outcome) -> None:
@@ -132,12 +117,17 @@ class WorkerLoop:
             self._commit(proposal, outcome)
         else:
             self._comm.send((proposal, outcome), dest=0, tag=messages.TAG_ROW)
-        self._exchange.put(outcome.index, outcome.result)
         self._send(messages.DONE, outcome.index, outcome.result)
 
-    def _send(self, kind: int, index: int = 0, result: float = math.nan) -> None:
-        self._out[:3] = kind, index, messages.result_to_word(result)
-        self._comm.Send([self._out, MPI.INT64_T], dest=0, tag=messages.TAG_TO_MASTER)
+    def _send(
+        self, kind: int, index: int = 0, result: float = math.nan, row: np.ndarray | None = None
+    ) -> None:
+        self._words[:3] = kind, index, messages.result_to_word(result)
+        size = messages.WORD_BYTES
+        if row is not None:
+            self._out[size:] = np.frombuffer(row.tobytes(), np.uint8)
+            size = len(self._out)
+        self._comm.Send([self._out, size, MPI.BYTE], dest=0, tag=messages.TAG_TO_MASTER)
 
     def _receive(self) -> tuple[int, int, int, int]:
         # Posted and polled: a blocking receive would spin on a core for as long as it waits.
