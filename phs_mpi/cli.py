@@ -12,6 +12,7 @@ from typing import NoReturn
 from . import __version__, plot_command, run_command
 from .backends import base
 from .errors import PhsError
+from .terminal import printable
 
 _DESCRIPTION = """\
 Parallel hyperparameter search with MPI.
@@ -135,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
         return options.function(options)
     except PhsError as error:
         if base.launched_rank() == 0:
-            print(f"phs_mpi: error: {error}", file=sys.stderr, flush=True)
+            print(f"phs_mpi: error: {printable(str(error))}", file=sys.stderr, flush=True)
         return error.exit_status
     except KeyboardInterrupt:
         print("phs_mpi: interrupted; the same command goes on", file=sys.stderr, flush=True)
@@ -185,11 +186,11 @@ def _status(options: argparse.Namespace) -> int:
         from .verdict import verdict
 
         found = verify(options.file)
-        print(verdict(found))
+        print(printable(verdict(found)))
         return 0 if found.sound else 1
     while True:
         snapshot = read(options.file)
-        text = status_text(snapshot)
+        text = printable(status_text(snapshot))
         if options.watch is None:
             print(text)
             return 0
@@ -205,7 +206,7 @@ def _best(options: argparse.Namespace) -> int:
     from .store import read
     from .summary import best_text
 
-    print(best_text(read(options.file)))
+    print(printable(best_text(read(options.file))))
     return 0
 
 
@@ -224,5 +225,5 @@ def _explain(options: argparse.Namespace) -> int:
     from .store import read
 
     words, same = text(read(options.file, verify=True), options.index)
-    print(words)
+    print(printable(words))
     return 0 if same else 1

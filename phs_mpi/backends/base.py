@@ -27,6 +27,7 @@ from ..repeats import Contenders, Repeats
 from ..schedule import Schedule
 from ..store import Lock, Resume, prepare
 from ..table import Table
+from ..terminal import printable
 from ..worker import Worker
 
 #: Exit statuses of a run (2 is for bad input, see errors.py).
@@ -358,7 +359,7 @@ def conclude(job: Job, options: Options, progress: Progress) -> int:
 
     snapshot = read(job.output)
     if not options.quiet:
-        print(summary(snapshot), flush=True)
+        print(printable(summary(snapshot)), flush=True)
         speed = f" ({progress.rate:.4g} evaluations/s)" if progress.rate > 1 else ""
         progress.say(f"results are in {job.output}{speed}")
     if progress.left:

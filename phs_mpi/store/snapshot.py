@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import operator
 import os
 import time
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from ..errors import StoreError
 from ..log import EntryKind, Source, Status
 from ..parameters import ParameterType
 from ..repeats import Repeats, outstanding
+from ..terminal import printable
 from . import hdf5, schema
 from .raw import RawRows, open_descriptor
 
@@ -184,8 +186,10 @@ class Snapshot:
         return self._raw["evaluations"].take(indices)
 
     def error(self, index: int) -> str:
-        """Why an evaluation failed, in a line; empty if it did not."""
-        return _text(self.rows([index])["error"][0]) if self.finished[index] else ""
+        """Why an evaluation failed, or what of it is not kept, in a line; empty if nothing."""
+        if not self.finished[index]:
+            return ""
+        return printable(_text(self.rows([index])["error"][0]), lines=False)
 
     def traceback(self, index: int) -> str:
         """End of the traceback of a failed evaluation; empty if there is none."""
@@ -251,7 +255,7 @@ def _read(path: Path, verify: bool) -> Snapshot:
     if not verify:
         trusted = schema.last_kinds(log, evaluations) == EntryKind.COMPLETED
     status, columns, torn = _columns(raw["evaluations"], trusted)
-    return Snapshot(
+    snapshot = Snapshot(
         path=path,
         attributes=attributes,
         definition=definition,
@@ -267,6 +271,20 @@ def _read(path: Path, verify: bool) -> Snapshot:
         _raw=raw,
         _keeper=keeper,
     )
+    _check_definition(snapshot)
+    return snapshot
+
+
+def _check_definition(snapshot: Snapshot) -> None:
+    """Raise ValueError if the definition is none that could be of these rows."""
+    names = list(snapshot.types)
+    count = 0
+    for group in snapshot.definition["groups"]:
+        if not all(isinstance(group["strategies"][name], dict) for name in names):
+            raise ValueError("a group of its definition lacks a strategy")
+        count += operator.index(group["count"])
+    if count != len(snapshot) or list(snapshot.row_dtype["values"].names or ()) != names:
+        raise ValueError("its rows are not those of its definition")
 
 
 def _columns(
