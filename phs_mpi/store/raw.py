@@ -38,6 +38,8 @@ class RawRows:
 
     def __init__(self, descriptor: int, dataset: Any):
         self.dtype = dataset.dtype
+        if self.dtype.hasobject:
+            raise ValueError("rows of objects are no rows of ours")
         self._length = dataset.shape[0]
         self._descriptor = descriptor
         self.offset = dataset.id.get_offset()

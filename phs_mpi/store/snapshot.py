@@ -179,7 +179,17 @@ class Snapshot:
     def values(self, index: int) -> dict[str, Any]:
         """Values of one set as the target got them; text for a parameter of type ``expr``."""
         cells = self.cells(np.array([index]))[0]
-        return {name: kind.from_column(cells[name]) for name, kind in self.types.items()}
+        return {name: self._value(kind, cells[name]) for name, kind in self.types.items()}
+
+    def _value(self, kind: ParameterType, cell: Any) -> Any:
+        try:
+            return kind.from_column(cell)
+        except (LookupError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{self.path} is damaged: {cell!r:.80} is no value of the parameter {kind.name}",
+                value=str(self.path),
+                remedy="see what can be trusted with python -m phs_mpi status --verify",
+            ) from error
 
     def rows(self, indices: Any) -> np.ndarray:
         """Whole rows of ``/evaluations``, shape (n,)."""
@@ -283,7 +293,9 @@ def _check_definition(snapshot: Snapshot) -> None:
         if not all(isinstance(group["strategies"][name], dict) for name in names):
             raise ValueError("a group of its definition lacks a strategy")
         count += operator.index(group["count"])
-    if count != len(snapshot) or list(snapshot.row_dtype["values"].names or ()) != names:
+    sets = snapshot._raw["parameter_sets"]
+    fields = [list(rows["values"].names or ()) for rows in (snapshot.row_dtype, sets.dtype)]
+    if not count == len(snapshot) == len(sets) or fields != [names, names]:
         raise ValueError("its rows are not those of its definition")
 
 
