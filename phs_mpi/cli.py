@@ -12,6 +12,7 @@ from typing import NoReturn
 from . import __version__, compare_command, plot_command, report_command, run_command
 from .backends import base
 from .errors import PhsError
+from .terminal import printable
 
 _DESCRIPTION = """\
 Parallel hyperparameter search with MPI.
@@ -84,6 +85,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="again every so many seconds (default 2) until all is evaluated",
     )
+    status.add_argument(
+        "--verify",
+        action="store_true",
+        help="check every row, the log and the definition, and say what can be trusted; exit "
+        "status 0: all of it, 1: something is damaged, 2: it is no results file",
+    )
 
     best = command("best", _best, "print the best parameter set as Python")
     best.add_argument("file", type=Path, help="the results file")
@@ -135,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
         return options.function(options)
     except PhsError as error:
         if base.launched_rank() == 0:
-            print(f"phs_mpi: error: {error}", file=sys.stderr, flush=True)
+            print(f"phs_mpi: error: {printable(str(error))}", file=sys.stderr, flush=True)
         return error.exit_status
     except KeyboardInterrupt:
         print("phs_mpi: interrupted; the same command goes on", file=sys.stderr, flush=True)
@@ -180,9 +187,16 @@ def _status(options: argparse.Namespace) -> int:
     from .store import read
     from .summary import status_text
 
+    if options.verify:
+        from .store.verify import verify
+        from .verdict import verdict
+
+        found = verify(options.file)
+        print(printable(verdict(found)))
+        return 0 if found.sound else 1
     while True:
         snapshot = read(options.file)
-        text = status_text(snapshot)
+        text = printable(status_text(snapshot))
         if options.watch is None:
             print(text)
             return 0
@@ -198,7 +212,7 @@ def _best(options: argparse.Namespace) -> int:
     from .store import read
     from .summary import best_text
 
-    print(best_text(read(options.file)))
+    print(printable(best_text(read(options.file))))
     return 0
 
 
@@ -217,5 +231,5 @@ def _explain(options: argparse.Namespace) -> int:
     from .store import read
 
     words, same = text(read(options.file, verify=True), options.index)
-    print(words)
+    print(printable(words))
     return 0 if same else 1

@@ -27,6 +27,7 @@ from ..repeats import Contenders, Repeats
 from ..schedule import Schedule
 from ..store import Lock, Resume, prepare
 from ..table import Table
+from ..terminal import printable
 from ..worker import Worker
 from . import jobtime
 from .monitoring import Setting, setting_for
@@ -251,6 +252,7 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
         lock.release()
         raise
     missing, replay, notes = resume.missing, resume.replay, list(resume.notes)
+    notes[:0] = [lock.remark] if lock.remark else []
     if monitoring is not None:
         monitoring.start, monitoring.found = len(replay), _results(replay)
     return Job(
@@ -370,7 +372,7 @@ def conclude(job: Job, options: Options, progress: Progress) -> int:
 
     snapshot = read(job.output)
     if not options.quiet:
-        print(summary(snapshot), flush=True)
+        print(printable(summary(snapshot)), flush=True)
         speed = f" ({progress.rate:.4g} evaluations/s)" if progress.rate > 1 else ""
         progress.say(f"results are in {job.output}{speed}")
     if progress.left:

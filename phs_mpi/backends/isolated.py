@@ -38,7 +38,10 @@ def main(descriptor: int) -> None:
         connection.send("ready")
         while (proposal := connection.recv()) is not None:
             connection.send("begun")
-            connection.send(evaluate(proposal))
+            try:
+                connection.send(evaluate(proposal))
+            except PhsError as error:
+                connection.send(error)
     evaluate.close()
 
 
