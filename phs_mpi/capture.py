@@ -10,6 +10,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from .errors import PhsError
 
 _WATCH_SECONDS = 0.2
 STREAMS = ("stdout", "stderr")
@@ -21,7 +24,7 @@ def spool_paths(folder: Path, worker: int) -> list[Path]:
     return [folder / f".worker-{worker}.{name}.txt" for name in STREAMS]
 
 
-def salvage(folder: Path, worker: int, limit: int, into: Path) -> None:
+def salvage(folder: Path, worker: int, limit: int, into: Path) -> str:
     """Keep what an evaluation had printed before its process was killed.
 
     Parameters
@@ -33,12 +36,56 @@ def salvage(folder: Path, worker: int, limit: int, into: Path) -> None:
         Bytes to keep of each.
     into : Path
         The evaluation's folder; made if it had printed anything.
+
+    Returns
+    -------
+    str
+        Why it could not be kept; empty if it was.
     """
+    try:
+        _salvage(folder, worker, limit, into)
+    except OSError as error:
+        return not_kept(error)
+    return ""
+
+
+def _salvage(folder: Path, worker: int, limit: int, into: Path) -> None:
     for name, path in zip(STREAMS, spool_paths(folder, worker), strict=True):
         if path.exists() and path.stat().st_size:
             into.mkdir(parents=True, exist_ok=True)
             os.truncate(path, min(path.stat().st_size, limit))
             os.replace(path, into / f"{name}.txt")
+
+
+class OutputLost(PhsError):
+    """What evaluations print cannot be kept."""
+
+
+def not_kept(error: OSError) -> str:
+    """What is said of an evaluation whose output could not be kept, or not all of it."""
+    return f"what it printed is not all kept: {error.strerror or error}"
+
+
+class _Spool(io.FileIO):
+    """The end of a spool file that Python prints to; a full disk is no error of the target.
+
+    Attributes
+    ----------
+    error : OSError or None
+        Why something could not be written.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while done < len(view):  # the last that fits is written in part
+                done += super().write(view[done:])
+        except OSError as error:
+            self.error = error
+        return len(view)
 
 
 def _flush_c() -> None:
@@ -73,6 +120,7 @@ class Capture:
         self._worker = worker
         self._limit = limit
         self._paths = spool_paths(folder, worker)
+        self._raw: list[_Spool] = []
         self._files: list[io.TextIOWrapper] = []
         self._largest = [0, 0]
         self._active = threading.Event()
@@ -82,7 +130,15 @@ class Capture:
     @contextlib.contextmanager
     def redirect(self) -> Iterator[None]:
         """Redirect inside the ``with`` block."""
-        self._open()
+        try:
+            self._open()
+        except OSError as error:
+            raise OutputLost(
+                f"what evaluations print cannot be kept in {self._folder}: {error.strerror}",
+                value=str(self._folder),
+                remedy="make room or mend its permissions, then start the same command again; "
+                "or let it through with Experiment(..., capture=False)",
+            ) from error
         sys.stdout.flush()
         sys.stderr.flush()
         _flush_c()
@@ -108,30 +164,39 @@ class Capture:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
 
-    def collect(self, folder: Path) -> int:
+    def collect(self, folder: Path) -> tuple[int, str]:
         """Move what was printed since :meth:`redirect` into `folder`, if anything.
 
         Returns
         -------
-        int
+        printed : int
             Bytes printed to the more talkative of the two streams, where known: text that
             was cut off meanwhile counts with the size at which it was seen.
+        lost : str
+            Why some of it could not be kept; empty if all was.
         """
         sizes = [os.stat(path).st_size for path in self._paths]
         most = max(*sizes, *self._largest)
-        for name, path, size, number in zip(
-            STREAMS, self._paths, sizes, range(len(sizes)), strict=True
-        ):
+        lost = ""
+        for number, (name, path, size) in enumerate(zip(STREAMS, self._paths, sizes, strict=True)):
+            raw = self._raw[number]
+            if raw.error is not None:
+                lost, raw.error = not_kept(raw.error), None
             if size:
-                folder.mkdir(parents=True, exist_ok=True)
-                os.truncate(path, min(size, self._limit))
-                os.replace(path, folder / f"{name}.txt")
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    os.truncate(path, min(size, self._limit))
+                    os.replace(path, folder / f"{name}.txt")
+                except OSError as error:
+                    lost = not_kept(error)
+                # The target may have closed it; where there is no new one, the next evaluation
+                # tries again, and says what is wrong.
                 with contextlib.suppress(ValueError):
                     self._files[number].close()
-                self._files[number] = self._spool(path)
-            elif self._files[number].closed:
-                self._files[number] = self._spool(path)
-        return most
+            if self._files[number].closed:
+                with contextlib.suppress(OSError):
+                    self._raw[number], self._files[number] = self._spool(path)
+        return most, lost
 
     def close(self) -> None:
         """Stop watching and remove the spool files."""
@@ -146,26 +211,30 @@ class Capture:
             # Fails where another worker still has files there, or evaluations left some.
             with contextlib.suppress(OSError):
                 self._folder.rmdir()
-        self._files = []
+        self._raw, self._files = [], []
 
     def _open(self) -> None:
-        if self._files:
+        if self._files and not any(file.closed for file in self._files):
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._files = [self._spool(path) for path in self._paths]
+        opened = [self._spool(path) for path in self._paths]
+        for file in self._files:
+            file.close()
+        self._raw, self._files = [raw for raw, _ in opened], [file for _, file in opened]
+        if self._watcher is not None:
+            return
         self._watcher = threading.Thread(target=self._watch, daemon=True, name="phs-output")
         self._watcher.start()
 
     @staticmethod
-    def _spool(path: Path) -> io.TextIOWrapper:
+    def _spool(path: Path) -> tuple[_Spool, io.TextIOWrapper]:
         # Appending, so that cutting the file off under a writer leaves no hole in it.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
-        return io.TextIOWrapper(
-            open(descriptor, "wb", buffering=0),
-            encoding="utf-8",
-            errors="backslashreplace",
-            line_buffering=True,
+        raw: Any = _Spool(descriptor, "wb")
+        text = io.TextIOWrapper(
+            raw, encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
+        return raw, text
 
     def _watch(self) -> None:
         while True:

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__, plot_command, run_command
+from . import __version__, compare_command, plot_command, report_command, run_command
 from .backends import base
 from .errors import PhsError
+from .terminal import printable
 
 _DESCRIPTION = """\
 Parallel hyperparameter search with MPI.
@@ -84,6 +85,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="again every so many seconds (default 2) until all is evaluated",
     )
+    status.add_argument(
+        "--verify",
+        action="store_true",
+        help="check every row, the log and the definition, and say what can be trusted; exit "
+        "status 0: all of it, 1: something is damaged, 2: it is no results file",
+    )
 
     best = command("best", _best, "print the best parameter set as Python")
     best.add_argument("file", type=Path, help="the results file")
@@ -106,6 +113,12 @@ def parser() -> argparse.ArgumentParser:
 
     plot = command("plot", plot_command.run, "draw figures from results files")
     plot_command.add_arguments(plot)
+
+    compare = command("compare", compare_command.run, "put several runs side by side")
+    compare_command.add_arguments(compare)
+
+    report = command("report", report_command.run, "write one HTML page with everything")
+    report_command.add_arguments(report)
     return top
 
 
@@ -129,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
         return options.function(options)
     except PhsError as error:
         if base.launched_rank() == 0:
-            print(f"phs_mpi: error: {error}", file=sys.stderr, flush=True)
+            print(f"phs_mpi: error: {printable(str(error))}", file=sys.stderr, flush=True)
         return error.exit_status
     except KeyboardInterrupt:
         print("phs_mpi: interrupted; the same command goes on", file=sys.stderr, flush=True)
@@ -143,7 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def with_verb(arguments: list[str]) -> list[str]:
     """Put in the verb ``run`` where the first word is a file or an option of a run."""
-    verbs = {"run", "table", "status", "best", "explain", "export", "plot"}
+    verbs = {"run", "table", "status", "best", "explain", "export", "plot", "report", "compare"}
     top = {"-h", "--help", "--version"}
     if not arguments or arguments[0] in verbs | top:
         return arguments
@@ -174,9 +187,16 @@ def _status(options: argparse.Namespace) -> int:
     from .store import read
     from .summary import status_text
 
+    if options.verify:
+        from .store.verify import verify
+        from .verdict import verdict
+
+        found = verify(options.file)
+        print(printable(verdict(found)))
+        return 0 if found.sound else 1
     while True:
         snapshot = read(options.file)
-        text = status_text(snapshot)
+        text = printable(status_text(snapshot))
         if options.watch is None:
             print(text)
             return 0
@@ -192,7 +212,7 @@ def _best(options: argparse.Namespace) -> int:
     from .store import read
     from .summary import best_text
 
-    print(best_text(read(options.file)))
+    print(printable(best_text(read(options.file))))
     return 0
 
 
@@ -211,5 +231,5 @@ def _explain(options: argparse.Namespace) -> int:
     from .store import read
 
     words, same = text(read(options.file, verify=True), options.index)
-    print(words)
+    print(printable(words))
     return 0 if same else 1

@@ -282,7 +282,13 @@ class Evaluator:
         self._compiled: dict[str, Any] = {}
 
     def __call__(self, proposal: Proposal) -> Outcome:
-        """Evaluate one parameter set; returns whatever the target does."""
+        """Evaluate one parameter set; returns whatever the target does.
+
+        Raises
+        ------
+        OutputLost
+            If there is nowhere to keep what it prints; then the target is not called.
+        """
         folder = evaluation_folder(self._folder, proposal.index, self._repeats)
         context = Context(
             self._repeats.set_of(proposal.index),
@@ -312,11 +318,12 @@ class Evaluator:
                 outcome.cause = _cause(error)
                 if not isinstance(error, UnusableResult):
                     outcome.traceback = _traceback(error)
-            self._keep_metrics(outcome, context)
+            lost = self._keep_metrics(outcome, context)
             # The clock that is shared between hosts may be set back; durations may not.
             outcome.end = outcome.start + (time.perf_counter() - begun)
         if self._capture:
-            printed = self._capture.collect(folder)
+            printed, unkept = self._capture.collect(folder)
+            lost = lost or unkept
             if printed > self._limit:
                 outcome.status = Status.FAILED
                 outcome.result = math.nan
@@ -324,15 +331,22 @@ class Evaluator:
                 outcome.error = (
                     f"printed more than {self._limit:,} bytes (output_limit); the beginning is kept"
                 )
+        if lost:
+            # The result counts all the same; if its row cannot be written either, the run ends.
+            outcome.error = f"{outcome.error}; {lost}" if outcome.error else lost
         return outcome
 
-    def _keep_metrics(self, outcome: Outcome, context: Context) -> None:
-        """Write metrics that the row has no room for to ``metrics.json``."""
+    def _keep_metrics(self, outcome: Outcome, context: Context) -> str:
+        """Write metrics that the row has no room for to ``metrics.json``; why not, if not."""
         undeclared = {k: v for k, v in outcome.metrics.items() if k not in self._metrics}
         if undeclared:
             text = json.dumps(outcome.metrics)
             if len(json.dumps(undeclared)) > UNDECLARED_BYTES:
-                (context.folder / "metrics.json").write_text(text, encoding="utf-8")
+                try:
+                    (context.folder / "metrics.json").write_text(text, encoding="utf-8")
+                except OSError as error:
+                    return f"its metrics are not all kept: {error.strerror or error}"
+        return ""
 
     def close(self) -> None:
         """Remove the capture's temporary files."""

@@ -53,8 +53,14 @@ def explain(snapshot: Snapshot, index: int) -> Explanation:
     place = int(snapshot.standing_for[index])
     if not snapshot.finished[place]:
         raise NotExplicable(f"set {index} has not been evaluated yet", value=index)
-    experiment = experiment_of(snapshot)
-    table = experiment.table()
+    try:
+        experiment = experiment_of(snapshot)
+        table = experiment.table()
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise NotExplicable(
+            f"{snapshot.path} is damaged: its definition makes no sense ({error})",
+            value=str(snapshot.path),
+        ) from error
     source = Source(int(snapshot.columns["source"][place]))
     if source == Source.REPEATED:
         raise NotExplicable(

@@ -10,6 +10,7 @@ import warnings
 from typing import TextIO
 
 from .repeats import ONCE, Repeats, summarise
+from .terminal import printable
 
 _LINE_SECONDS = 10.0
 
@@ -150,6 +151,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print one line, above the bar if there is one."""
+        text = printable(text)
         if self._bar is not None:
             self._bar.write(f"phs_mpi: {text}", file=self._stream)
         else:

@@ -113,7 +113,7 @@ class IsolatedEvaluator:
         Raises
         ------
         PhsError
-            If the process cannot load the experiment.
+            If the process cannot load the experiment, or has nowhere to keep what is printed.
         """
         connection = self._give(proposal)
         begun, clock = time.time(), time.monotonic()
@@ -123,6 +123,8 @@ class IsolatedEvaluator:
             if not reason:
                 outcome = connection.recv()
                 self._busy = False
+                if isinstance(outcome, PhsError):
+                    raise outcome
                 return outcome
         except (EOFError, OSError):  # it has died
             reason = ""
@@ -136,7 +138,8 @@ class IsolatedEvaluator:
         outcome.worker, outcome.host, outcome.cause = self._worker, self._host, cause
         if self._captures:
             folder = evaluation_folder(self._folder, proposal.index, self._repeats)
-            salvage(self._folder, self._worker, self._output_limit, folder)
+            lost = salvage(self._folder, self._worker, self._output_limit, folder)
+            outcome.error += f"; {lost}" if lost else ""
         self._start()  # it loads while this worker reports
         return outcome
 
@@ -174,33 +177,38 @@ class IsolatedEvaluator:
 
     def _warm(self) -> Connection:
         """The connection to a process that has loaded the experiment."""
-        if self._process is None:
-            self._start()
-        assert self._connection is not None
-        if not self._ready:
+        how = ""
+        for _ in range(MOST_STARTS):
+            if self._process is None:
+                self._start()
+            assert self._connection is not None
+            if self._ready:
+                return self._connection
             try:
                 self._heard(None)
                 answer = self._connection.recv()
             except (EOFError, OSError):
                 _, how = self._how_it_died()
-                raise BackendError(
-                    f"the process for isolated evaluations could not load the experiment: it {how}",
-                    remedy="load the experiment without isolation to see why",
-                ) from None
+                if how.startswith("was killed"):  # from outside, perhaps
+                    continue
+                break
             if isinstance(answer, PhsError):
                 raise answer
             self._ready = True
-        return self._connection
+            return self._connection
+        raise BackendError(
+            f"the process for isolated evaluations could not load the experiment: it {how}",
+            remedy="load the experiment without isolation to see why",
+        )
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "phs_mpi.backends.isolated", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=environment | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+                env=child_environment(),
                 start_new_session=True,  # Ctrl-C is the worker's business; and one group to kill
             )
         self._connection = Connection(ours.detach())
@@ -297,6 +305,12 @@ class IsolatedEvaluator:
         if -code == signal.SIGKILL:
             what = "was the machine out of memory?"
         return Cause.SIGNAL, f"was killed by {name} ({what})"
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of a process that is no rank, but imports what this one does."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
+    return environment | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 
 def _end(process: psutil.Process) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -99,11 +100,12 @@ def fill(
         "log": (log_length + schema.log_capacity(evaluations), schema.LOG_DTYPE),
     }
     for name, (length, dtype) in rows.items():
-        _reserve_rows(file, name, length, dtype)
+        reserve_rows(file, name, length, dtype)
     stored = np.zeros(sets, rows["parameter_sets"][1])
     stored["group"] = table.group_of
     stored["values"] = table.values
     write_rows(file["parameter_sets"], 0, stored)
+    file["parameter_sets"].attrs[schema.CHECKSUM] = np.uint32(zlib.crc32(stored.data))
     _text(file, "definition", json.dumps(definition, indent=1, ensure_ascii=False))
     _text(file, "source/experiment.py", source)
     for name, description in _DESCRIPTIONS.items():
@@ -137,7 +139,10 @@ def new_file(path: Path, size: int, table: Any) -> Iterator[Any]:
     try:
         _reserve_space(temporary, size)
         try:
-            with h5py.File(temporary, "w", libver=hdf5.LIBVER) as file:
+            # HDF5's own bytes all in front: whatever end a file has lost, its rows can be found.
+            with h5py.File(
+                temporary, "w", libver=hdf5.LIBVER, meta_block_size=_METADATA_BYTES
+            ) as file:
                 yield file
         except ValueError as error:
             if "header message is too large" not in str(error):
@@ -236,7 +241,7 @@ def attributes(definition: Mapping[str, Any], provenance: Mapping[str, Any]) -> 
     return found
 
 
-def _reserve_rows(file: Any, name: str, length: int, dtype: np.dtype) -> None:
+def reserve_rows(file: Any, name: str, length: int, dtype: np.dtype) -> None:
     """A contiguous dataset whose bytes have their place in the file, all zero (a hole)."""
     h5py = hdf5.load()
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -249,7 +254,8 @@ def _reserve_rows(file: Any, name: str, length: int, dtype: np.dtype) -> None:
     h5py.h5d.create(file.id, name.encode(), file_type, space, properties)
 
 
-def _text(file: Any, name: str, text: str) -> None:
-    raw = text.replace("\0", "").encode("utf-8", "backslashreplace")
+def _text(file: Any, name: str, written: str) -> None:
+    raw = written.replace("\0", "").encode("utf-8", "backslashreplace")
     dtype = hdf5.load().string_dtype("utf-8", max(1, len(raw)))
-    file.create_dataset(name, data=np.bytes_(raw), dtype=dtype)
+    text = file.create_dataset(name, data=np.bytes_(raw), dtype=dtype)
+    text.attrs[schema.CHECKSUM] = np.uint32(zlib.crc32(raw))

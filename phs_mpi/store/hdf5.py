@@ -204,7 +204,11 @@ def write_error(path: Path, what: str, error: BaseException) -> StoreError:
     return StoreError(
         f"{path}: cannot write {what}: {os.strerror(number) if number else reason(error)}",
         value=str(path),
-        remedy=remedies.get(number or 0, f"mend the disk or file system, {again}"),
+        remedy=remedies.get(
+            number or 0,
+            "mend the disk or file system (or, if several ranks write, let rank 0 do so with "
+            f"--rank-0-writes), {again}",
+        ),
     )
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from ..errors import StoreError
+from .lease import EXPIRES, Lease, Taken
 
 # A POSIX lock belongs to the process: it does not keep a second run in the same process out,
 # and closing any descriptor of the file would drop it.
@@ -26,7 +27,8 @@ class Lock:
 
     A POSIX record lock on ``.NAME.lock`` beside the file: the system drops it when the process
     dies, however it dies, and network file systems that know such locks pass it on to other
-    machines. A lock file that was left behind therefore refuses nobody.
+    machines. A lock file that was left behind therefore refuses nobody. Where the file system knows
+    no such locks, a :class:`~phs_mpi.store.lease.Lease` of the same name stands in.
 
     Parameters
     ----------
@@ -36,7 +38,9 @@ class Lock:
     Attributes
     ----------
     supported : bool
-        False if the file system knows no locks; then nothing is kept off.
+        False if the file system knows no locks.
+    remark : str
+        What the user should know of that; empty if it knows locks.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -44,6 +48,8 @@ class Lock:
         self._shown = os.fspath(path)
         self.path = target.with_name(f".{target.name}.lock")
         self.supported = True
+        self.remark = ""
+        self._lease: Lease | None = None
         self._descriptor: int | None = None
 
     def acquire(self) -> Lock:
@@ -59,27 +65,39 @@ class Lock:
         while self._descriptor is None:
             descriptor = self._open()
             # The owner before us removes the file as it ends: what we locked may be gone.
-            if self._is_current(descriptor):
+            if self.supported and self._is_current(descriptor):
                 self._descriptor = descriptor
             else:
                 os.close(descriptor)
-        _held.add(str(self.path))
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
-        with contextlib.suppress(OSError):  # only a courtesy; a full disk shows up later
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, json.dumps(owner).encode(), 0)
+            if not self.supported:
+                with contextlib.suppress(OSError):
+                    os.unlink(self.path)
+                break
+        known = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+        owner = json.dumps(known).encode()
+        if self.supported:
+            assert self._descriptor is not None
+            with contextlib.suppress(OSError):  # only a courtesy; a full disk shows up later
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, owner, 0)
+            _held.add(str(self.path))
+        else:
+            self._acquire_lease(owner)
         return self
 
     def release(self) -> None:
         """Let others have it, and remove the lock file; harmless if it is not held."""
-        if self._descriptor is None:
-            return
-        # Remove first, unlock after: in between nobody can lock a file that is about to go.
-        with contextlib.suppress(OSError):
-            os.unlink(self.path)
-        os.close(self._descriptor)
-        self._descriptor = None
-        _held.discard(str(self.path))
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = None
+            _held.discard(str(self.path))
+        if self._descriptor is not None:
+            # Remove first, unlock after: in between nobody can lock a file that is about to go.
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+            os.close(self._descriptor)
+            self._descriptor = None
+            _held.discard(str(self.path))
 
     def __enter__(self) -> Lock:
         return self.acquire()
@@ -104,7 +122,7 @@ class Lock:
             if error.errno in _UNSUPPORTED:
                 self.supported = False
                 return descriptor
-            owner = self._owner(descriptor)
+            owner = self._owner(os.pread(descriptor, 1000, 0))
             os.close(descriptor)
             if error.errno in _TAKEN:
                 raise self._taken(owner) from error
@@ -125,14 +143,51 @@ class Lock:
             remedy="wait until it ends, or name another file with --output",
         )
 
-    @staticmethod
-    def _owner(descriptor: int) -> str:
+    def _acquire_lease(self, owner: bytes) -> None:
+        path = self.path.with_suffix(".lease")
+        lease = Lease(path)
+        where = f"{self.path.parent} is on a file system without locks"
         try:
-            owner = json.loads(os.pread(descriptor, 1000, 0))
+            lease.acquire(owner, _is_dead)
+        except Taken as taken:
+            raise StoreError(
+                f"{self._shown} is open for writing by {self._owner(str(taken).encode())}",
+                value=self._shown,
+                remedy="wait until it ends, or name another file with --output; if it was killed, "
+                f"wait {EXPIRES:g} s",
+            ) from None
+        except OSError as error:
+            self.remark = f"{where}, nor links ({error.strerror}): nothing keeps a second run off"
+            return
+        self._lease = lease
+        _held.add(str(self.path))
+        self.remark = (
+            f"{where}: signs of life in {path.name} keep other runs off, up to {EXPIRES:g} s "
+            "longer than this one lives"
+        )
+
+    @staticmethod
+    def _owner(said: bytes) -> str:
+        try:
+            owner = json.loads(said)
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(owner["since"]))
             return f"another run (process {owner['pid']} on {owner['host']}, since {since})"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             return "another run"
+
+
+def _is_dead(said: bytes) -> bool:
+    """Whether the process that took a lease on this machine is gone."""
+    try:
+        owner = json.loads(said)
+        if owner["host"] != socket.gethostname():
+            return False
+        os.kill(owner["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except (ValueError, KeyError, TypeError, OverflowError, PermissionError):
+        pass
+    return False
 
 
 def missing_folder(path: str | os.PathLike) -> StoreError:

@@ -32,14 +32,18 @@ class RawRows:
     ----------
     dtype : numpy.dtype
     contiguous : bool
+    offset : int or None
+        Of the first row in the file; None if it is not contiguous.
     """
 
     def __init__(self, descriptor: int, dataset: Any):
         self.dtype = dataset.dtype
+        if self.dtype.hasobject:
+            raise ValueError("rows of objects are no rows of ours")
         self._length = dataset.shape[0]
         self._descriptor = descriptor
-        self._offset = dataset.id.get_offset()
-        self.contiguous = self._offset is not None
+        self.offset = dataset.id.get_offset()
+        self.contiguous = self.offset is not None
         self._array = None if self.contiguous else dataset[()]
         self._chunk = max(1, _CHUNK_BYTES // self.dtype.itemsize)
 
@@ -53,7 +57,7 @@ class RawRows:
             return self._array[start:stop].copy()
         size = self.dtype.itemsize
         buffer = np.zeros((stop - start) * size, np.uint8)
-        begin = self._offset + start * size
+        begin = self.offset + start * size
         if os.fstat(self._descriptor).st_size < begin + len(buffer):
             raise OSError(errno.EIO, "truncated file")
         # Whoever only made room for rows left a hole; reading it would cost as much as data.

@@ -57,6 +57,9 @@ FINISHED = (Status.DONE, Status.FAILED, Status.TIMED_OUT)
 #: Statuses of rows that are not empty.
 WRITTEN = (Status.RUNNING, *FINISHED)
 
+#: Attribute of what is written once, when the file is made: the CRC-32 of its bytes.
+CHECKSUM = "checksum"
+
 _CHECKED_TAIL = 5  # checksum (4 bytes) and status (1 byte) end the row
 
 

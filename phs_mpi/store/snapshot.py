@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import operator
 import os
 import time
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from ..errors import StoreError
 from ..log import EntryKind, Source, Status
 from ..parameters import ParameterType
 from ..repeats import Repeats, outstanding
+from ..terminal import printable
 from . import hdf5, schema
 from .raw import RawRows, open_descriptor
 
@@ -176,7 +178,7 @@ class Snapshot:
     @property
     def declared(self) -> dict[str, Any]:
         """What each parameter would be declared as, in declared order."""
-        return {p["name"]: _spec(p) for p in self.definition["parameters"]}
+        return declared(self.definition)
 
     @cached_property
     def types(self) -> dict[str, ParameterType]:
@@ -186,16 +188,27 @@ class Snapshot:
     def values(self, index: int) -> dict[str, Any]:
         """Values of one set as the target got them; text for a parameter of type ``expr``."""
         cells = self.cells(np.array([index]))[0]
-        return {name: kind.from_column(cells[name]) for name, kind in self.types.items()}
+        return {name: self._value(kind, cells[name]) for name, kind in self.types.items()}
+
+    def _value(self, kind: ParameterType, cell: Any) -> Any:
+        try:
+            return kind.from_column(cell)
+        except (LookupError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{self.path} is damaged: {cell!r:.80} is no value of the parameter {kind.name}",
+                value=str(self.path),
+                remedy="see what can be trusted with python -m phs_mpi status --verify",
+            ) from error
 
     def rows(self, indices: Any) -> np.ndarray:
         """Whole rows of ``/evaluations``, shape (n,)."""
         return self._raw["evaluations"].take(indices)
 
     def error(self, index: int) -> str:
-        """Why an evaluation failed, in a line; empty if it did not."""
-        failed = self.finished[index] and not self.done[index]
-        return _text(self.rows([index])["error"][0]) if failed else ""
+        """Why an evaluation failed, or what of it is not kept, in a line; empty if nothing."""
+        if not self.finished[index]:
+            return ""
+        return printable(_text(self.rows([index])["error"][0]), lines=False)
 
     def earlier_failure(self, index: int) -> str:
         """Why the last attempt failed that another one followed, or is to; empty without one."""
@@ -212,10 +225,7 @@ class Snapshot:
 
     def metrics(self, index: int) -> dict[str, float]:
         """Metrics of an evaluation: the declared ones, then the others."""
-        row = self.rows([index])[0]
-        names = schema.metric_names(row.dtype)
-        found = {name: float(row["metrics"][name]) for name in names}
-        return found | json.loads(_text(row["more_metrics"]) or "{}")
+        return metrics_of(self.rows([index])[0])
 
 
 def read(path: str | os.PathLike, *, verify: bool = False) -> Snapshot:
@@ -243,7 +253,9 @@ def read(path: str | os.PathLike, *, verify: bool = False) -> Snapshot:
             # A grown experiment renames a new file over this one: not half of each.
             if os.path.samestat(before, os.stat(path)):
                 return snapshot
-        except OSError as error:
+        except StoreError:
+            raise
+        except Exception as error:  # whatever h5py, NumPy or json make of damaged bytes
             if last:
                 raise hdf5.unreadable(path, error) from error
         time.sleep(0.02)
@@ -267,7 +279,7 @@ def _read(path: Path, verify: bool) -> Snapshot:
     if not verify:
         trusted = schema.last_kinds(log, evaluations) == EntryKind.COMPLETED
     status, attempts, columns, torn = _columns(raw["evaluations"], trusted)
-    return Snapshot(
+    snapshot = Snapshot(
         path=path,
         attributes=attributes,
         definition=definition,
@@ -284,6 +296,22 @@ def _read(path: Path, verify: bool) -> Snapshot:
         _raw=raw,
         _keeper=keeper,
     )
+    _check_definition(snapshot)
+    return snapshot
+
+
+def _check_definition(snapshot: Snapshot) -> None:
+    """Raise ValueError if the definition is none that could be of these rows."""
+    names = list(snapshot.types)
+    count = 0
+    for group in snapshot.definition["groups"]:
+        if not all(isinstance(group["strategies"][name], dict) for name in names):
+            raise ValueError("a group of its definition lacks a strategy")
+        count += operator.index(group["count"])
+    sets = snapshot._raw["parameter_sets"]
+    fields = [list(rows["values"].names or ()) for rows in (snapshot.row_dtype, sets.dtype)]
+    if not count == len(snapshot) == len(sets) or fields != [names, names]:
+        raise ValueError("its rows are not those of its definition")
 
 
 def _columns(
@@ -349,6 +377,18 @@ def check_format(file: Any, path: Path) -> dict[str, Any]:
             f"{path} is damaged: it has no /{missing[0]}", value=str(path), remedy=other
         )
     return attributes
+
+
+def metrics_of(row: np.void) -> dict[str, float]:
+    """Metrics in a row of ``/evaluations``: the declared ones, then the others."""
+    names = schema.metric_names(row.dtype)
+    found = {name: float(row["metrics"][name]) for name in names}
+    return found | json.loads(_text(row["more_metrics"]) or "{}")
+
+
+def declared(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """What each parameter of a definition would be declared as, in declared order."""
+    return {p["name"]: _spec(p) for p in definition["parameters"]}
 
 
 def _spec(described: Mapping[str, Any]) -> Any:

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import os
+import resource
 import sys
 import time
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import phs_mpi.evaluation as evaluation
+from phs_mpi.capture import OutputLost
 from phs_mpi.errors import DefinitionError
 from phs_mpi.evaluation import (
     KEYWORDS,
@@ -320,6 +322,52 @@ def test_printing_too_much_is_a_failure_and_bounded_on_disk(tmp_path):
     assert math.isnan(outcome.result)
     assert outcome.error.startswith("printed more than 1,048,576 bytes")
     assert (tmp_path / "ev" / "000000" / "stdout.txt").stat().st_size <= 1 << 20
+
+
+@pytest.fixture
+def small_files():
+    """The system lets no file grow beyond 64 kB, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_result_counts_though_there_is_no_room_for_what_was_printed(tmp_path, small_files):
+    def target(x):
+        print("y" * 1_000_000)
+        return {"result": 1.0, **{"metric" + "m" * 500 + str(k): 0.5 for k in range(200)}}
+
+    outcome = call(target, {"x": 1}, tmp_path)
+    assert outcome.status == Status.DONE
+    assert outcome.result == 1.0
+    assert outcome.error == "its metrics are not all kept: File too large"
+    assert (tmp_path / "ev" / "000000" / "stdout.txt").stat().st_size == 1 << 16
+    outcome = call(lambda x: print("y" * 1_000_000) or 2.0, {"x": 1}, tmp_path)
+    assert outcome.result == 2.0
+    assert outcome.error == "what it printed is not all kept: File too large"
+
+
+def test_nowhere_to_keep_output_is_told_before_the_target_is_called(tmp_path):
+    called = []
+    (tmp_path / "ev").touch()  # no folder
+    with pytest.raises(OutputLost, match=r"cannot be kept in .*/ev: File exists; make room"):
+        call(called.append, {"x": 1}, tmp_path)
+    assert not called
+    (tmp_path / "ev").unlink()
+    assert call(lambda x: 1.0, {"x": 1}, tmp_path).status == Status.DONE
+
+
+def test_a_folder_that_cannot_be_made_costs_the_output_only(tmp_path):
+    evaluator = Evaluator(lambda x: print(x) or 1.0, ["x"], folder=tmp_path / "ev")
+    evaluator(Proposal(0, {"x": 0}, Source.EXPLICIT))
+    (tmp_path / "ev" / "000001").touch()
+    outcome = evaluator(Proposal(1, {"x": 1}, Source.EXPLICIT))
+    assert (outcome.status, outcome.result) == (Status.DONE, 1.0)
+    assert outcome.error == "what it printed is not all kept: File exists"
+    assert evaluator(Proposal(2, {"x": 2}, Source.EXPLICIT)).error == ""
+    assert (tmp_path / "ev" / "000002" / "stdout.txt").read_text() == "2\n"
+    evaluator.close()
 
 
 def test_a_target_that_closes_stdout_harms_only_itself(tmp_path):

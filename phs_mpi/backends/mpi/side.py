@@ -16,7 +16,7 @@ from mpi4py import MPI
 from ...errors import PhsError
 from ...log import Log, LogEntry
 from ...progress import Progress
-from ...store import Store, open_store
+from ...store import Store, open_store, probe
 from ...table import Table
 from .. import base
 from . import ulfm
@@ -77,6 +77,10 @@ class Side:
         self.schedule_comm, self.exchange_comm = world.Dup(), world.Dup()
         self.parallel = parallel_writes(options)
         self.store: Store | None = None
+        if self.parallel and (doubt := probe.doubt(world, plan.output)):
+            self.parallel = False
+            if progress is not None:
+                progress.say(f"rank 0 writes the results of all workers: {doubt}")
         if self.parallel:
             store_comm = world.Dup()
             self.store = together(world, lambda: open_store(plan.output, plan.table, store_comm))
