@@ -90,10 +90,12 @@ def row_states(raw: np.ndarray) -> np.ndarray:
     states = np.full(len(raw), np.uint8(RowState.TORN))
     states[~raw.any(axis=1)] = RowState.EMPTY
     finished = np.isin(raw[:, -1], schema.FINISHED)
+    written = np.isin(raw[:, -1], schema.WRITTEN)
     stored = np.ascontiguousarray(raw[:, -5:-1]).view("<u4").reshape(-1)
-    for i in np.flatnonzero(finished).tolist():
+    for i in np.flatnonzero(written).tolist():
         if schema.checksum(raw[i].data) == stored[i]:
-            states[i] = RowState.WHOLE
+            # A failed attempt before another one is not an evaluation yet.
+            states[i] = RowState.WHOLE if finished[i] else RowState.EMPTY
     return states
 
 

@@ -208,15 +208,18 @@ class Snapshot:
         """Why an evaluation failed, or what of it is not kept, in a line; empty if nothing."""
         if not self.finished[index]:
             return ""
-        return printable(_text(self.rows([index])["error"][0]), lines=False)
+        text = _text(self.rows([index])["error"][0])
+        if self.done[index]:
+            text = schema.without_attempt(text)
+        return printable(text, lines=False)
 
     def earlier_failure(self, index: int) -> str:
         """Why the last attempt failed that another one followed, or is to; empty without one."""
         if not self.failed_before[index]:
             return ""
         if not self.finished[index]:
-            return _text(self.rows([index])["error"][0])
-        return _text(self._raw["errors"].take([index])[0]) if self.done[index] else ""
+            return printable(_text(self.rows([index])["error"][0]), lines=False)
+        return printable(_text(self._raw["errors"].take([index])[0])) if self.done[index] else ""
 
     def traceback(self, index: int) -> str:
         """End of the traceback of a failed evaluation; empty if there is none."""

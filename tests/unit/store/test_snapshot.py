@@ -11,6 +11,7 @@ from results import evaluate, make_experiment, make_outcome, make_proposal, resu
 from phs_mpi.errors import StoreError
 from phs_mpi.log import EntryKind, Status
 from phs_mpi.store import open_store, read
+from phs_mpi.store.verify import verify
 
 TESTS = Path(__file__).parents[2]
 
@@ -232,6 +233,12 @@ class TestAttempts:
         assert np.flatnonzero(snapshot.finished).tolist() == [2, 5]
         assert snapshot.attempts[[2, 5]].tolist() == [2, 2]
 
+    def test_a_check_finds_nothing_wrong_with_them(self, tried):
+        found = verify(tried[0])
+        assert found.sound
+        assert found.whole.tolist() == [2, 5]
+        assert 14 in found.empty
+
     def test_a_damaged_one_is_torn(self, tried):
         with h5py.File(tried[0], "r+") as file:
             row = file["evaluations"][14]
@@ -240,3 +247,4 @@ class TestAttempts:
         snapshot = read(tried[0])
         assert snapshot.torn.tolist() == [14]
         assert not snapshot.failed_before[14]
+        assert verify(tried[0]).torn.tolist() == [14]
