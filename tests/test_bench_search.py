@@ -118,7 +118,9 @@ def test_simulated_workers_may_take_their_time_to_propose(bench):
         )
         assert sorted(values) == sorted(reader.completed) == list(range(24))
         entries = reader._log.entries()
-        searched = [k for k, e in enumerate(entries) if e.kind == EntryKind.STARTED and e.index > 13]
+        searched = [
+            k for k, e in enumerate(entries) if e.kind == EntryKind.STARTED and e.index > 13
+        ]
         follow[lasts] = sum(entries[k - 1].kind == EntryKind.COMPLETED for k in searched)
         assert len(searched) == 10
     assert follow[0.0] == 10  # each starts at the moment in which another has finished
