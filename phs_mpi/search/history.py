@@ -11,7 +11,13 @@ import numpy as np
 from phs_mpi.encoding import Dimension, Space
 from phs_mpi.log import LogReader, Proposal, Source
 from phs_mpi.parameters import NumpyType, ParameterType
-from phs_mpi.search.proposal import MIN_RESULTS, Engine, SpaceExhausted, Suggestion
+from phs_mpi.search.proposal import (
+    ENUMERABLE,
+    MIN_RESULTS,
+    Engine,
+    SpaceExhausted,
+    Suggestion,
+)
 from phs_mpi.strategies import Bayesian
 
 if TYPE_CHECKING:
@@ -216,22 +222,24 @@ class TableProposer:
 
         Sets are handed out in ascending order, one for each evaluation that finishes, and a drawn
         set enters the log when it is handed out: what is missing below `number` is being proposed
-        by another worker. Set number j was handed out `number` - j evaluations ago. If values
-        have been announced since, its worker has seen a shorter log: what it would propose from
-        ours is not what it evaluates, and the best place would be left to nobody. Only where
-        values can be used up, or are no more than points of a sequence, all are worked out.
+        by another worker. Set j was handed out `number` - j evaluations ago (with repeats, so many
+        times their number). If values have been announced since, its worker has seen a shorter
+        log: what it would propose from ours is not what it evaluates, and the best place would be
+        left to nobody. Only where values can be used up, or are no more than points of a sequence,
+        all are worked out.
         """
         if self._experiment.wait_for_all:
             return []
         finite = sum(map(math.isfinite, reader.completed.values()))
         space = self._engine(int(self._table.group_of[number])).space
-        every = finite < MIN_RESULTS or space.size is not None
+        every = finite < MIN_RESULTS or (space.size is not None and space.size <= ENUMERABLE)
+        each = self._table.repeats.least
         silent: list[int] = []
         for i in range(number - 1, -1, -1):
             if (
                 len(silent) == SIMULTANEOUS
                 or not self._table.groups[self._table.group_of[i]].bayesian
-                or not (every or number - i < reader.recent)
+                or not (every or each * (number - i) < reader.recent)
             ):
                 break
             if i not in reader.completed and i not in reader.pending:
