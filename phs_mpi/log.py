@@ -214,6 +214,9 @@ class LogReader:
         Sets started and not completed, in log order.
     rows : dict of int to object
         Packed values of the Bayesian sets in `completed` or `pending`.
+    recent : int
+        COMPLETED entries since the last STARTED one: so many evaluations have finished since
+        values were last announced.
     """
 
     def __init__(self, log: Log, repeats: Repeats = ONCE):
@@ -225,6 +228,7 @@ class LogReader:
         self.summaries: dict[int, Summary] = {}
         self.pending: dict[int, None] = {}
         self.rows: dict[int, Any] = {}
+        self.recent = 0
 
     def advance(self, length: int) -> None:
         """Read on to a prefix of `length` entries; shorter than now is an error."""
@@ -235,6 +239,10 @@ class LogReader:
         take = self._take if self._repeats.most == 1 else self._take_repeat
         for entry in self._log.entries(self.length, length):
             take(entry)
+            if entry.kind == EntryKind.STARTED:
+                self.recent = 0
+            elif entry.kind == EntryKind.COMPLETED:
+                self.recent += 1
         self.length = length
 
     def _take(self, entry: LogEntry) -> None:
