@@ -20,7 +20,7 @@ import numpy as np
 from .capture import Capture
 from .errors import DefinitionError
 from .hyperpar import hyperpar, names_restored
-from .log import Outcome, Proposal, Status
+from .log import Cause, Outcome, Proposal, Status
 from .repeats import ONCE, Repeats
 
 KEYWORDS = "keywords"
@@ -315,6 +315,7 @@ class Evaluator:
                 raise
             except BaseException as error:  # whatever a target throws is its failure, not ours
                 outcome.error = _reason(error)
+                outcome.cause = _cause(error)
                 if not isinstance(error, UnusableResult):
                     outcome.traceback = _traceback(error)
             lost = self._keep_metrics(outcome, context)
@@ -326,6 +327,7 @@ class Evaluator:
             if printed > self._limit:
                 outcome.status = Status.FAILED
                 outcome.result = math.nan
+                outcome.cause = Cause.RESULT
                 outcome.error = (
                     f"printed more than {self._limit:,} bytes (output_limit); the beginning is kept"
                 )
@@ -402,6 +404,14 @@ class Evaluator:
             scope[name] = values[name] = value
         context.values = values
         return values
+
+
+def _cause(error: BaseException) -> Cause:
+    if isinstance(error, SystemExit):
+        return Cause.EXIT
+    if isinstance(error, MemoryError):
+        return Cause.MEMORY
+    return Cause.RESULT if isinstance(error, UnusableResult) else Cause.EXCEPTION
 
 
 def _reason(error: BaseException) -> str:

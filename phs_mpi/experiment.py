@@ -13,6 +13,7 @@ from phs_mpi.errors import DefinitionError
 from phs_mpi.evaluation import target_style
 from phs_mpi.limits import Limits
 from phs_mpi.repeats import Repeats
+from phs_mpi.retries import Retries
 from phs_mpi.strategies import Bayesian, Choice, Explicit, Grid, Random, Strategy
 from phs_mpi.strategies.bayesian import ACQUISITIONS, SURROGATES
 from phs_mpi.strategies.checks import flag, one_of, whole
@@ -66,6 +67,13 @@ class Experiment:
     memory_limit : int or str, optional
         Bytes of memory, or a text as in ``"4 GiB"``, that an evaluation and all it starts may
         use; then it is killed. Implies `isolate`.
+    retries : int, optional
+        How often an evaluation that fails is tried again, with the same values, if possible by
+        another worker on another host.
+    retry_on : sequence of str, optional
+        Causes of failures that get another try: "exception" (the target raised), "result" (it
+        returned no finite number), "exit", "signal" (how its process ended), "timeout", "memory",
+        "lost" (the worker was). Default: all but the first two, which other tries seldom mend.
     name : str, optional
         Default: the name of the file it was loaded from, or of the target.
 
@@ -101,6 +109,8 @@ class Experiment:
         isolate: bool = False,
         timeout: Any = None,
         memory_limit: Any = None,
+        retries: Any = None,
+        retry_on: Any = None,
         name: str | None = None,
     ):
         self.types = parameter_types(parameters)
@@ -124,6 +134,7 @@ class Experiment:
                 f"write repeats={self.repeats.least} or repeats={self.repeats.most}",
             )
         self.limits = Limits.of(flag("isolate", isolate), timeout, memory_limit)
+        self.retries = Retries.of(retries, retry_on)
         if name is not None and not (isinstance(name, str) and name.strip()):
             refuse(f"name={shown(name)} is not a name", name, "give text, or leave it out")
         self.name = name or _qualified_name(target)

@@ -178,7 +178,10 @@ def _outcomes(pandas: Any, snapshot: Snapshot) -> dict[str, pandas.Series]:
     for name in ("proposing", "waiting", "mean", "std", "acquisition"):
         found[name] = number(name)
     found["log_length"] = whole("log_length")
-    found["error"] = text("error")
+    found["error"] = text("error").where(~snapshot.done[place])
+    if snapshot.failed_before.any():
+        most = analysis.by_set(snapshot, snapshot.attempts).max(axis=1)
+        found["attempts"] = pandas.Series(most).astype("Int64")
     return found
 
 

@@ -22,17 +22,30 @@ class Source(IntEnum):
     CHOICE = 3
     SOBOL = 4
     BAYESIAN = 5
-    REPEATED = 6  # the values that an earlier repeat of this Bayesian set has chosen
+    REPEATED = 6  # the values that an earlier repeat, or attempt, at this Bayesian set has chosen
 
 
 class Status(IntEnum):
     """State of one evaluation, as stored in the results file."""
 
     EMPTY = 0
-    RUNNING = 1
+    RUNNING = 1  # an attempt has failed, and another one follows
     DONE = 2
     FAILED = 3
     TIMED_OUT = 4
+
+
+class Cause(IntEnum):
+    """What made an evaluation fail."""
+
+    NONE = 0  # it did not, or it was refused
+    EXCEPTION = 1  # the target raised
+    RESULT = 2  # what it returned or printed cannot be used
+    EXIT = 3  # it ended its process, or called sys.exit
+    SIGNAL = 4  # its process was killed by a signal
+    TIMEOUT = 5  # it took longer than it may
+    MEMORY = 6  # it used more memory than it may, or than there was
+    LOST = 7  # the worker, or the way to it, was lost
 
 
 @dataclass(slots=True)
@@ -93,6 +106,8 @@ class Outcome:
         Number of the worker (its rank under MPI).
     host : str
         Name of the worker's machine.
+    cause : Cause
+        What kind of failure it was; not stored.
     """
 
     index: int
@@ -107,6 +122,7 @@ class Outcome:
     waiting: float = 0.0
     worker: int = 0
     host: str = ""
+    cause: Cause = Cause.NONE
 
 
 class EntryKind(IntEnum):

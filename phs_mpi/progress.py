@@ -101,6 +101,11 @@ class Progress:
         return len(self._results)
 
     @property
+    def made(self) -> int:
+        """Evaluations that this run has made."""
+        return self.finished - self._initial
+
+    @property
     def left(self) -> int:
         """Evaluations still to be made."""
         return self._total - self.finished

@@ -6,14 +6,17 @@ import argparse
 from pathlib import Path
 
 from .backends import base
+from .deadline import MARGIN
+from .hosts import IN_A_ROW
 from .limits import Limits
+from .retries import CAUSES, Retries
 
 STATUSES = """\
 exit status of a run:
   0   every parameter set is evaluated (failed evaluations are counted, not fatal)
   1   every evaluation failed
   2   bad input: one line says what is wrong and how to mend it
-  3   stopped before the end; the same command goes on
+  3   stopped before the end (Ctrl-C, or out of time); the same command goes on
   70  a rank, or the Dask scheduler, broke down; the same command goes on
 """
 
@@ -71,6 +74,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "%(default)g); a second Ctrl-C stops at once",
     )
     parser.add_argument(
+        "--walltime",
+        metavar="TIME",
+        help="time that this run has, in seconds or as in 1:30:00 or 2-12:00:00, from its start: "
+        "nothing is started that would not be over by then (default: until SLURM ends the job)",
+    )
+    parser.add_argument(
+        "--margin",
+        type=_seconds,
+        metavar="SECONDS",
+        help="time before that end which is kept for the shutdown (default: "
+        f"{MARGIN:g}, or a tenth of the time there is if that is less)",
+    )
+    parser.add_argument(
+        "--requeue",
+        action="store_true",
+        help="ask SLURM to run this job again if it ends, or is preempted, before the run is over",
+    )
+    parser.add_argument(
         "--isolate",
         action="store_true",
         help="evaluate in a process of its own beside each worker, so that a crash costs one "
@@ -87,9 +108,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="memory, as in 4GiB, that one evaluation may use before it is killed; implies "
         "--isolate",
     )
+    parser.add_argument(
+        "--gpus-per-worker",
+        metavar="N",
+        help="GPUs that each worker sees: 1, 2, …; as 0.5 one that two share; 0; or all (default: "
+        "those of the node, shared out evenly; two workers never share one)",
+    )
+    parser.add_argument(
+        "--retries",
+        type=int,
+        metavar="N",
+        help="how often an evaluation that fails is tried again, with the same values, if "
+        "possible by another worker on another host (default: 0)",
+    )
+    parser.add_argument(
+        "--retry-on",
+        metavar="CAUSES",
+        help=f"failures that are tried again: some of {','.join(CAUSES)} (default: all but "
+        "exception and result)",
+    )
+    parser.add_argument(
+        "--drain-host-after",
+        type=_failures,
+        metavar="K",
+        default=IN_A_ROW,
+        help="give a host nothing more after K or more failures in a row there while others do "
+        "better (default: %(default)d; 0: never)",
+    )
     parser.add_argument("--seed", type=seed_number, help="overrides the experiment's seed")
     parser.add_argument(
-        "--retry-failed", action="store_true", help="evaluate failed parameter sets once more"
+        "--retry-failed",
+        action="store_true",
+        help="evaluate once more what failed in earlier runs",
     )
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="no progress, no summary; only problems"
@@ -133,7 +183,13 @@ def run(options: argparse.Namespace) -> int:
         scheduler=options.scheduler,
         scheduler_file=options.scheduler_file,
         dask_timeout=options.dask_timeout,
+        retries=Retries.of(options.retries, options.retry_on),
+        drain_host_after=options.drain_host_after,
+        walltime=options.walltime,
+        margin=options.margin,
+        requeue=options.requeue,
         limits=Limits.of(options.isolate, _number(options.timeout), options.memory_limit),
+        gpus_per_worker=options.gpus_per_worker,
     )
     return base.load(base.choose(options.backend, given))(options.experiment, given)
 
@@ -143,6 +199,13 @@ def _workers(text: str) -> int:
     if workers < 1:
         raise argparse.ArgumentTypeError(f"{workers} is no number of workers; give 1 or more")
     return workers
+
+
+def _failures(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is negative; give 0 or more")
+    return number
 
 
 def _number(text: str | None) -> float | str | None:

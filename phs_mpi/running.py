@@ -27,6 +27,8 @@ def run(
     retry_failed: bool = False,
     quiet: bool = False,
     grace: float = base.Options.grace,
+    walltime: float | str | None = None,
+    gpus_per_worker: float | str | None = None,
 ) -> Results:
     """Evaluate the parameter sets of an experiment, as ``python -m phs_mpi`` does.
 
@@ -57,6 +59,13 @@ def run(
         Whether to show no progress and no summary.
     grace : float
         Seconds that running evaluations have to finish after an interrupt.
+    walltime : float or str, optional
+        Seconds that the run has from the start of its process, or as in ``"1:30:00"``; nothing is
+        started that would not be over by then. Default: until SLURM ends the job, if it runs in
+        one.
+    gpus_per_worker : float or str, optional
+        GPUs that each worker sees: a number, a fraction of one that workers share, or ``"all"``.
+        Default: those of the node, shared out evenly.
 
     Returns
     -------
@@ -85,6 +94,8 @@ def run(
         retry_failed=retry_failed,
         workers=workers,
         grace=grace,
+        walltime=walltime,
+        gpus_per_worker=gpus_per_worker,
         scheduler=scheduler,
         again="call run() again" if script is None else "run the script again",
     )

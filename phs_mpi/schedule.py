@@ -4,24 +4,7 @@ Pure: no message is sent here and nothing is waited for. The MPI master and the 
 client-driven backends feed the events that happened to :meth:`Schedule.handle` and carry out
 the instructions that come back, so that the decision exists once.
 
-=========  ==============================================================================
-event      meaning
-=========  ==============================================================================
-Ready      a worker asks for its first parameter set
-Proposed   a worker announces the values it chose for its Bayesian set
-Finished   a worker has committed the row of an evaluation (done or failed), and is free,
-           unless it leaves
-Lost       a worker is gone; what it ran must be run again
-Drain      hand out nothing more; running evaluations may finish
-=========  ==============================================================================
-
-===========  ============================================================================
-instruction  meaning
-===========  ============================================================================
-Start        evaluate ``index`` on ``worker``; the log has ``log_length`` entries by now
-Wait         nothing can start now; a later Start or Stop follows unasked
-Stop         the worker has nothing more to do
-===========  ============================================================================
+The events and instructions are those of :mod:`phs_mpi.events`.
 
 An index is that of an evaluation: of a parameter set, or of one of its repeats (see
 :mod:`phs_mpi.repeats`). The repeats of a Bayesian set are held back until one of them has
@@ -33,72 +16,14 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
+from .attempts import Attempts
+from .deadline import Deadline
+from .events import Drain, Finished, Lost, Proposed, Ready, Start, Stop, Wait
+from .hosts import Hosts
 from .log import EntryKind, LogEntry
 from .repeats import ONCE, Contenders, Repeats
-
-
-class Ready(NamedTuple):
-    """A worker asks for its first parameter set."""
-
-    worker: int
-
-
-class Proposed(NamedTuple):
-    """A worker announces the values it chose for its Bayesian set, packed in `row`."""
-
-    worker: int
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
-    row: Any = None
-
-
-class Finished(NamedTuple):
-    """A worker has committed the row of an evaluation; it is free, or leaves.
-
-    The result (NaN: failed) goes into the log, and decides whether its set gets another repeat.
-    """
-
-    worker: int
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
-    leaves: bool = False
-    result: float = math.nan
-
-
-class Lost(NamedTuple):
-    """A worker is gone."""
-
-    worker: int
-
-
-class Drain(NamedTuple):
-    """Hand out nothing more."""
-
-
-class Start(NamedTuple):
-    """Evaluate a parameter set on a worker.
-
-    `chosen` says that the values of this Bayesian set stand in the log, within `log_length`:
-    the worker must take those.
-    """
-
-    worker: int
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
-    log_length: int
-    chosen: bool = False
-
-
-class Wait(NamedTuple):
-    """Nothing can start on this worker now."""
-
-    worker: int
-
-
-class Stop(NamedTuple):
-    """The worker has nothing more to do."""
-
-    worker: int
-
 
 Event = Ready | Proposed | Finished | Lost | Drain
 Instruction = Start | Wait | Stop
@@ -130,9 +55,19 @@ class Schedule:
         Bayesian sets whose values are known from an earlier run; with repeats only.
     contenders : Contenders, optional
         Chooses sets that get more repeats than the least; knows what earlier runs found.
+    deadline : Deadline, optional
+        Says when nothing more can be started that would be over in time; the schedule drains then.
+    hosts : Hosts, optional
+        Knows hosts that get nothing more.
 
     Attributes
     ----------
+    remarks : list of str
+        What the user should be told; whoever does so clears it.
+    out_of_time : bool
+        Whether it drains because of the deadline.
+    attempts : Attempts
+        Evaluations that failed and are to be tried again.
     extras : int
         Repeats that contenders have been given beyond those in `missing`.
 
@@ -153,8 +88,12 @@ class Schedule:
         repeats: Repeats = ONCE,
         chosen: Iterable[int] = (),
         contenders: Contenders | None = None,
+        deadline: Deadline | None = None,
+        hosts: Hosts | None = None,
     ):
         self.total = total
+        self.remarks: list[str] = []
+        self.out_of_time = False
         self.log_length = log_length
         self.draining = False
         self.extras = 0
@@ -165,6 +104,9 @@ class Schedule:
         self._announced: set[int] = set()  # running indices whose start is in the log
         self._repeats = repeats
         self._contenders = contenders
+        self._deadline = deadline
+        self._hosts = hosts or Hosts()
+        self.attempts = Attempts(self._hosts)
         self._finished = bytearray(b"\x01") * total
         self._n_finished = total
         self._drawn: list[int] = []  # values known: drawn, or chosen by an earlier repeat
@@ -218,8 +160,10 @@ class Schedule:
         """
         if isinstance(event, Finished):
             self._finish(event)
-            following = [] if event.leaves else self._next_for(event.worker)
-            return following + self._wake()
+            if event.leaves:
+                self._hosts.leave(event.worker)
+                return self._wake()
+            return self._next_for(event.worker) + self._wake()
         if isinstance(event, Proposed):
             if self.running.get(event.worker) != event.index or event.index in self._announced:
                 raise InvalidEvent(f"{event} in state {self._describe()}")
@@ -228,7 +172,9 @@ class Schedule:
         if isinstance(event, Ready):
             if event.worker in self.running or event.worker in self.waiting:
                 raise InvalidEvent(f"{event} in state {self._describe()}")
-            return self._next_for(event.worker)
+            self._hosts.join(event.worker, event.host)
+            following = self._next_for(event.worker)
+            return following + self._wake() if self.draining else following
         if isinstance(event, Lost):
             return self._lose(event.worker)
         self.draining = True
@@ -237,6 +183,7 @@ class Schedule:
     def check(self) -> None:
         """Raise AssertionError unless each index is in exactly one state."""
         to_do = self._drawn + self._bayesian + [i for held in self._held.values() for i in held]
+        to_do += self.attempts
         running = sorted(self.running.values())
         finished = [i for i in range(self.total) if self._finished[i]]
         if sorted(to_do + running + finished) != list(range(self.total)):
@@ -253,6 +200,16 @@ class Schedule:
         if self.running.get(worker) != index:
             raise InvalidEvent(f"{event} in state {self._describe()}")
         del self.running[worker]
+        if self._deadline is not None:
+            self._deadline.ended(worker)
+        drained = self._hosts.ended(worker, failed=math.isnan(event.result))
+        if drained:
+            self.remarks.append(drained)
+        if event.again:
+            # Its values stay what they are, and pending: the log says nothing of this attempt.
+            self.attempts.failed(index, worker)
+            return
+        self.attempts.over(index)
         self._announced.discard(index)
         self._finished[index] = 1
         self._n_finished += 1
@@ -293,6 +250,9 @@ class Schedule:
     def _lose(self, worker: int) -> list[Instruction]:
         if worker in self.waiting:
             self.waiting.remove(worker)
+        if self._deadline is not None:
+            self._deadline.lost(worker)
+        self._hosts.leave(worker)
         index = self.running.pop(worker, None)
         if index is not None:
             if index in self._announced:
@@ -304,26 +264,54 @@ class Schedule:
     def _next_for(self, worker: int) -> list[Instruction]:
         if self.draining or self.complete:
             return [Stop(worker)]
-        index = self._startable()
+        index = None if self._hosts.is_drained(worker) else self._take_for(worker)
         if index is None:
-            self.waiting.append(worker)
-            return [Wait(worker)]
-        heapq.heappop(self._drawn if self._drawn and self._drawn[0] == index else self._bayesian)
+            if not self.draining:
+                self.waiting.append(worker)
+            return [Stop(worker) if self.draining else Wait(worker)]
         self.running[worker] = index
-        if not self._is_bayesian(index):
+        if self._deadline is not None:
+            self._deadline.began(worker)
+        self._hosts.began(worker)
+        bayesian, known = self._is_bayesian(index), index in self._announced
+        if not bayesian and not known:
             # Its values stand in everybody's table: no worker needs to announce them.
             self._announce(worker, index)
-        return [Start(worker, index, self.log_length, self._repeats.set_of(index) in self._chosen)]
+        chosen = self._repeats.set_of(index) in self._chosen or (bayesian and known)
+        attempt = self.attempts.number(index)
+        return [Start(worker, index, self.log_length, chosen, attempt, known)]
+
+    def _take_for(self, worker: int) -> int | None:
+        """The evaluation that this worker starts now; None if it cannot start any."""
+        fresh = self._startable()
+        if (fresh is None and not self.attempts) or self._too_late():
+            return None
+        index = self.attempts.take(worker) if self.attempts else None
+        if index is None and fresh is not None:
+            drawn = self._drawn and self._drawn[0] == fresh
+            index = heapq.heappop(self._drawn if drawn else self._bayesian)
+        return index
+
+    def _too_late(self) -> bool:
+        """Whether what starts now would not be over in time; then nothing more is started."""
+        refusal = self._deadline.refusal() if self._deadline is not None else ""
+        if refusal:
+            self.draining = self.out_of_time = True
+            self.remarks.append(f"nothing more is started: {refusal}")
+        return self.draining
 
     def _wake(self) -> list[Instruction]:
         instructions: list[Instruction] = []
-        while self.waiting:
-            worker = self.waiting.pop(0)
+        waiting, self.waiting = self.waiting, []
+        # One that cannot start anything speaks for all, but where it depends on the worker.
+        alike = not self.attempts and not self._hosts.drained
+        for place, worker in enumerate(waiting):
             step = self._next_for(worker)
-            if isinstance(step[0], Wait):
-                self.waiting.insert(0, self.waiting.pop())
+            if not isinstance(step[0], Wait):
+                instructions += step
+            elif alike and not self.attempts:
+                self.waiting += waiting[place + 1 :]
                 break
-            instructions += step
         return instructions
 
     def _startable(self) -> int | None:

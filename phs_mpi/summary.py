@@ -112,6 +112,7 @@ def status_text(snapshot: Snapshot) -> str:
             line += f", {duration(count.left / speed)} left at that rate"
         latest = float(snapshot.columns["end"][snapshot.finished].max())
         lines.append(f"{line}; last result {duration(max(0.0, snapshot.taken - latest))} ago")
+    lines += _attempt_lines(snapshot)
     return "\n".join([*lines, *_worker_lines(snapshot)])
 
 
@@ -123,6 +124,7 @@ def summary(snapshot: Snapshot) -> str:
     if len(failed):
         first = int(failed[0])
         lines.append(f"first failure: {_name(snapshot, first)}: {snapshot.error(first)[:150]}")
+    lines += _attempt_lines(snapshot)
     use = utilisation(snapshot)
     if len(use.worker):
         lines.append(
@@ -130,6 +132,27 @@ def summary(snapshot: Snapshot) -> str:
             f"worker{'s' if len(use.worker) > 1 else ''}, {_shares(use.overall())}"
         )
     return "\n".join(lines)
+
+
+def _attempt_lines(snapshot: Snapshot) -> list[str]:
+    """How many evaluations had to be tried again, and what became of the last of them."""
+    found = np.flatnonzero(snapshot.failed_before)
+    if not len(found):
+        return []
+    tried = found[snapshot.finished[found]]
+    lines = []
+    if len(tried):
+        what = "evaluation was" if len(tried) == 1 else "evaluations were"
+        good = int(np.count_nonzero(snapshot.done[tried]))
+        lines.append(f"{len(tried)} {what} tried again, {good} of them with success")
+    else:
+        lines.append(f"{len(found)} to be tried again")
+    if len(tried) and len(found) > len(tried):
+        lines[0] += f", and {len(found) - len(tried)} to be tried again"
+    last = int(found[np.argmax(snapshot.columns["end"][found])])
+    why = snapshot.earlier_failure(last) or snapshot.error(last)
+    lines.append(f"  {_name(snapshot, last)}: {why.strip().splitlines()[-1][:150]}")
+    return lines
 
 
 def _unit(snapshot: Snapshot) -> str:

@@ -52,13 +52,13 @@ class Worker:
         A pure function of the experiment, the index and that prefix; with ``wait_for_all``
         of the outcomes of all lower indices alone, so that it does not depend on the order
         in which workers happened to finish. What an earlier repeat of the set has chosen is
-        taken over.
+        taken over, and so is what an earlier attempt has.
         """
         repeats = self._table.repeats
         if self._reader is None or self._reader.length > length:
             self._reader = LogReader(log, repeats)
         self._reader.advance(length)
-        row = self._reader.rows.get(repeats.set_of(index)) if repeats.most > 1 else None
+        row = self._reader.rows.get(repeats.set_of(index))
         if row is not None:
             return Proposal(index, self._table.unpack(row), Source.REPEATED, length)
         # Only now: a worker that never proposes never imports scipy.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up what is missing and runs the tests, two at a time; arguments go to pytest (-n 0: one at
-# a time). Options: see setup.sh.
+# a time; -m slurm: those on a SLURM, which has to be installed). Options: see setup.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh

@@ -72,8 +72,12 @@ class Launcher:
 
     def start(self, ranks: int | None, *arguments: str, **env: str) -> subprocess.Popen:
         """Start in a process group of its own."""
+        return self.start_command(self.command(ranks, *arguments), **env)
+
+    def start_command(self, command: list[str], **env: str) -> subprocess.Popen:
+        """Start a whole command line in a process group of its own."""
         return subprocess.Popen(
-            self.command(ranks, *arguments),
+            command,
             cwd=self.folder,
             env=environment(**env),
             stdin=subprocess.DEVNULL,

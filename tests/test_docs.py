@@ -60,6 +60,13 @@ def run(launch, command: str) -> None:
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
+def test_job_scripts_of_a_page_are_those_that_are_tested():
+    files = {path.read_text() for path in (ROOT / "scripts" / "slurm").iterdir()}
+    shown = [text for page in PAGES for _, text in blocks(page) if text.startswith("#!")]
+    assert shown
+    assert set(shown) <= files
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_within_the_project_lead_somewhere(page):
     for target in LINK.findall(page.read_text(encoding="utf-8")):

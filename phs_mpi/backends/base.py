@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import re
 import shlex
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ..deadline import Deadline
 from ..errors import BackendError
 from ..evaluation import Evaluator
 from ..experiment import Experiment
-from ..limits import UNLIMITED, Limits
+from ..hosts import IN_A_ROW, Hosts
 from ..loading import load_experiment
 from ..log import EntryKind, LogEntry
 from ..progress import Progress
@@ -29,6 +29,8 @@ from ..store import Lock, Resume, prepare
 from ..table import Table
 from ..terminal import printable
 from ..worker import Worker
+from . import jobtime
+from .options import Options
 
 #: Exit statuses of a run (2 is for bad input, see errors.py).
 FINISHED, ALL_FAILED, INTERRUPTED = 0, 1, 3
@@ -47,43 +49,6 @@ EXTRAS = {"dask": "dask"}
 
 #: Entry points under which other packages register backends, in the form of `LOADERS`.
 ENTRY_POINTS = "phs_mpi.backends"
-
-
-@dataclass
-class Options:
-    """What the command line, or the caller of :func:`phs_mpi.run`, says about a run.
-
-    Attributes
-    ----------
-    grace : float
-        Seconds that running evaluations have to finish once the run is asked to stop.
-    scheduler : str or object
-        Address of a Dask scheduler, or something that has a ``scheduler_address``.
-    dask_timeout : float
-        Seconds to wait for the Dask scheduler, and for a first worker.
-    limits : Limits
-        Of evaluations, beside those of the experiment.
-    command : list of str
-        The command line.
-    again : str
-        How to go on with a run that stopped; empty: with the same command line.
-    """
-
-    output: Path | None = None
-    seed: int | None = None
-    quiet: bool = False
-    retry_failed: bool = False
-    check_log: bool = False
-    store: bool = True
-    rank_0_writes: bool = False
-    workers: int | None = None
-    grace: float = 60.0
-    scheduler: Any = None
-    scheduler_file: Path | None = None
-    dask_timeout: float = 30.0
-    limits: Limits = UNLIMITED
-    command: list[str] = field(default_factory=lambda: list(sys.argv))
-    again: str = ""
 
 
 def names() -> list[str]:
@@ -120,6 +85,13 @@ def choose(name: str, options: Options) -> str:
             f"a Dask scheduler is given for the backend {name!r}",
             value=name,
             remedy="leave out --scheduler and --scheduler-file, or take --backend dask",
+        )
+    if name == "dask" and options.gpus_per_worker is not None:
+        raise BackendError(
+            "the backend 'dask' deals out no GPUs",
+            value=options.gpus_per_worker,
+            remedy="leave out --gpus-per-worker, and start workers with their own (dask-cuda, or "
+            "CUDA_VISIBLE_DEVICES of each), or take another --backend",
         )
     if name != "mpi" and launched > 1:
         raise BackendError(
@@ -179,6 +151,14 @@ class Job:
         The log of earlier runs.
     notes : list of str
         Lines the user should see.
+    lock : Lock or None
+        Keeps other runs off the results file.
+    time : JobTime
+        Until when it may go on.
+    seconds : list of float
+        What evaluations of earlier runs took.
+    drain_host_after : int
+        Failures in a row on a host after which it may get nothing more.
     """
 
     experiment: Experiment
@@ -188,6 +168,9 @@ class Job:
     replay: list[LogEntry]
     notes: list[str]
     lock: Lock | None
+    time: jobtime.JobTime = jobtime.ENDLESS
+    seconds: list[float] = field(default_factory=list)
+    drain_host_after: int = IN_A_ROW
 
     def schedule(self) -> Schedule:
         """The schedule at the start of this run."""
@@ -210,6 +193,8 @@ class Job:
             repeats=repeats,
             chosen={repeats.set_of(index) for index in results} if most > 1 else (),
             contenders=contenders,
+            deadline=Deadline(self.time.last, self.seconds) if self.time.end < math.inf else None,
+            hosts=Hosts(self.drain_host_after),
         )
 
     def close(self) -> None:
@@ -238,10 +223,13 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
         If the file cannot be used; nothing has been changed then.
     """
     table = experiment.table()
+    time = jobtime.find(options)
     output = options.output or default_output(experiment)
     if not options.store:
         missing = np.flatnonzero(table.repeats.required(len(table))).tolist()
-        return Job(experiment, table, output, missing, [], [], None)
+        job = Job(experiment, table, output, missing, [], [], None, time)
+        job.drain_host_after = options.drain_host_after
+        return job
     lock = Lock(output)
     lock.acquire()
     try:
@@ -257,7 +245,18 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
         lock.release()
         raise
     notes = [*([lock.remark] if lock.remark else []), *resume.notes]
-    return Job(experiment, table, output, resume.missing, resume.replay, notes, lock)
+    return Job(
+        experiment,
+        table,
+        output,
+        resume.missing,
+        resume.replay,
+        notes,
+        lock,
+        time,
+        resume.seconds,
+        options.drain_host_after,
+    )
 
 
 def make_worker(
@@ -303,6 +302,7 @@ def load_for(path: Path | Experiment, options: Options) -> Experiment:
     """
     experiment = load_experiment(path, options.seed)
     experiment.limits = experiment.limits.merged(options.limits)
+    experiment.retries = experiment.retries.merged(options.retries)
     return experiment
 
 
@@ -339,6 +339,8 @@ def announce(job: Job, progress: Progress, remarks: Sequence[str] = ()) -> None:
         progress.say(f"nothing is left to do: all {len(job.table)} parameter sets are evaluated")
     elif job.replay:
         progress.say(f"going on with {job.output}: {left(job, len(job.missing))}")
+    if job.missing and job.time.remark:
+        progress.say(job.time.remark)
 
 
 def left(job: Job, count: int) -> str:
@@ -372,7 +374,10 @@ def resume_command(options: Options) -> str:
     """The command that continues this run."""
     if options.again:
         return options.again
-    launcher = f"mpirun -n {launched_size()} " if launched_size() else ""
+    # srun's own variables are also seen by what mpirun starts on other nodes of a job.
+    by_mpirun = os.environ.keys() & {"OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"}
+    by_srun = "SLURM_STEP_NUM_TASKS" in os.environ and not by_mpirun
+    launcher = f"{'srun' if by_srun else 'mpirun'} -n {launched_size()} " if launched_size() else ""
     return launcher + shlex.join(["python", "-m", "phs_mpi", *options.command[1:]])
 
 

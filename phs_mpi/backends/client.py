@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..experiment import Experiment
-from ..log import Log, LogEntry, Outcome, Proposal, Status
+from ..log import Cause, Log, LogEntry, Outcome, Proposal, Status
 from ..progress import Progress
 from ..schedule import Drain, Event, Finished, Instruction, Lost, Proposed, Ready, Start
 from ..store import open_store
@@ -22,14 +23,16 @@ from .base import (
     make_job,
     make_progress,
 )
-from .signals import GraceOver, interrupts
+from .jobtime import ENDLESS, JobTime, requeue_if_due
+from .signals import GraceOver, TimeOver, interrupts
 
 
 @dataclass
 class Joined:
-    """There is a new worker, and it is ready."""
+    """There is a new worker, and it is ready; without a host it is on this machine."""
 
     worker: int
+    host: str = ""
 
 
 @dataclass
@@ -133,9 +136,8 @@ def died(
     """What is recorded of a set whose worker died; `proposal` is None if it was a drawn one."""
     if proposal is None:
         proposal = Proposal(index, job.table.defined(index), job.table.source(index))
-    outcome = Outcome(
-        index, Status.FAILED, error=error, start=began, end=time.time(), worker=worker
-    )
+    outcome = Outcome(index, Status.FAILED, error=error, start=began, end=time.time())
+    outcome.worker, outcome.cause = worker, Cause.LOST
     return proposal, outcome
 
 
@@ -172,21 +174,33 @@ class ClientLoop:
         self._write_log = write_log
         self._progress = progress
         self._schedule = job.schedule()
+        self._retries = job.experiment.retries
+        self._first: dict[int, Proposal] = {}  # of what is tried again
+        self._here = socket.gethostname()
         self._unwritten: list[LogEntry] = []
         self._interrupted = False
+        self.received: list[int] = []
 
-    def run(self, grace: float) -> None:
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the end of the run's time made it stop."""
+        return self._schedule.out_of_time
+
+    def run(self, grace: float, time: JobTime = ENDLESS) -> None:
         """Run until everything is evaluated, or the user stops it.
 
         Parameters
         ----------
         grace : float
             Seconds that running evaluations have to finish once the user has asked to stop.
+        time : JobTime
+            Until when it may go on.
         """
-        with interrupts(partial(self._interrupt, grace), grace):
+        flag = partial(self._interrupt, grace, time)
+        with interrupts(flag, grace, end=time.last) as self.received:
             try:
                 for worker in range(self._transport.workers):
-                    self._handle(Ready(worker))
+                    self._handle(Ready(worker, self._here))
                 while not self._schedule.over:
                     for event in self._transport.events():
                         self._take(event)
@@ -195,11 +209,11 @@ class ClientLoop:
             finally:
                 self._flush_log()
 
-    def _interrupt(self, grace: float) -> None:
+    def _interrupt(self, grace: float, time: JobTime) -> None:
         self._interrupted = True
         self._progress.say(
-            f"stopping: running evaluations have {grace:g} s to finish; interrupt again to stop "
-            "at once"
+            f"stopping: running evaluations have {time.in_reach(grace):.3g} s to finish; "
+            "interrupt again to stop at once"
         )
 
     def _drain_if_asked(self) -> None:
@@ -211,11 +225,13 @@ class ClientLoop:
         if isinstance(event, Remark):
             self._progress.say(event.text)
         elif isinstance(event, Joined):
-            self._handle(Ready(event.worker))
+            self._handle(Ready(event.worker, event.host or self._here))
         elif isinstance(event, Left):
             self._handle(Lost(event.worker))
         elif isinstance(event, Announced):
             index = event.proposal.index
+            if index in self._first:
+                return  # an earlier attempt has announced them
             row = self._job.table.pack(index, event.proposal.values)
             self._handle(Proposed(event.worker, index, row))
         else:
@@ -223,8 +239,14 @@ class ClientLoop:
 
     def _complete(self, event: Completed) -> None:
         index, result = event.proposal.index, event.outcome.result
-        self._commit(event.proposal, event.outcome)
-        self._handle(Finished(event.worker, index, event.leaves, result))
+        again = self._retries.mark(event.outcome, self._schedule.attempts.number(index))
+        proposal = self._first.get(index, event.proposal)
+        self._commit(proposal, event.outcome)
+        self._handle(Finished(event.worker, index, event.leaves, result, again))
+        if again:
+            self._first[index] = proposal
+            return
+        self._first.pop(index, None)
         self._progress.extras = self._schedule.extras
         self._progress.completed(index, result)
 
@@ -236,6 +258,8 @@ class ClientLoop:
 
     def _handle(self, event: Event) -> None:
         instructions: list[Instruction] = self._schedule.handle(event)
+        while self._schedule.remarks:
+            self._progress.say(self._schedule.remarks.pop(0))
         entries = self._schedule.take_entries()
         for entry in entries:
             self._log.append(entry)
@@ -250,6 +274,7 @@ def run_client(
     options: Options,
     backend: str,
     make_transport: Callable[[Job, Log], Transport],
+    remarks: Sequence[str] = (),
 ) -> int:
     """Run an experiment on a client-driven backend.
 
@@ -263,6 +288,8 @@ def run_client(
         Name of the backend; kept in the results file.
     make_transport : callable
         ``make_transport(job, log) -> Transport``; called only if there is something to do.
+    remarks : sequence of str
+        What to say of the workers.
 
     Returns
     -------
@@ -270,14 +297,24 @@ def run_client(
         Exit status.
     """
     job = make_job(experiment, options, {"backend": backend, "mpi_library": ""})
+    ending = _Ending()
     try:
         progress = make_progress(job, options)
         announce(job, progress)
         if job.missing:
-            _run(job, options, backend, progress, make_transport)
-        return conclude(job, options, progress)
+            ending = _run(job, options, backend, progress, make_transport, remarks)
+        status = conclude(job, options, progress)
     finally:
         job.close()
+    requeue_if_due(options, progress, ending.received, ending.out_of_time)
+    return status
+
+
+class _Ending(NamedTuple):
+    """Which signals came in a run, and whether its time was too short."""
+
+    received: Sequence[int] = ()
+    out_of_time: bool = False
 
 
 def _run(
@@ -286,7 +323,8 @@ def _run(
     backend: str,
     progress: Progress,
     make_transport: Callable[[Job, Log], Transport],
-) -> None:
+    remarks: Sequence[str],
+) -> _Ending:
     log = Log(job.replay)
     with contextlib.ExitStack() as stack:
         commit, write_log = _forget, _forget
@@ -299,12 +337,17 @@ def _run(
         stack.callback(transport.close)
         if not options.quiet:
             workers = f", {transport.workers} workers" if transport.workers > 1 else ""
-            progress.say(f"backend {backend}{workers}")
+            for line in [f"backend {backend}{workers}", *remarks]:
+                progress.say(line)
         loop = ClientLoop(job, log, transport, commit, write_log, progress)
         try:
-            loop.run(options.grace)
+            loop.run(options.grace, job.time)
+        except TimeOver:
+            progress.say("the time of this run is over: what still runs is left")
+            return _Ending(loop.received, True)
         except GraceOver:
             progress.say(f"{options.grace:g} s are over: what still runs is left")
+        return _Ending(loop.received, loop.out_of_time)
 
 
 def _forget(*what: Any) -> None:

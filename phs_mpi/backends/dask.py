@@ -18,6 +18,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from distributed import KilledWorker
 from distributed.comm import CommClosedError
@@ -68,6 +69,7 @@ class _Slot:
     def __init__(self, number: int, address: str, lane: int):
         self.number = number
         self.address = address
+        self.host = urlsplit(address).hostname or address
         self.lanes = {lane}
         self.first = lane
         self.depth = client.Depth(BATCH, SHORT)
@@ -265,7 +267,7 @@ class DaskTransport:
             return
         slot.ready = self._any_ready = True
         slot.idle_since = time.perf_counter()
-        self._events.put(client.Joined(slot.first))
+        self._events.put(client.Joined(slot.first, slot.host))
         try:
             while True:
                 slot.current = await slot.inbox.get()
@@ -322,7 +324,7 @@ class DaskTransport:
             lane = slot.first if slot.first not in slot.lanes else len(self._lanes)
             self._lanes[lane] = slot
             slot.lanes.add(lane)
-            self._events.put(client.Joined(lane))
+            self._events.put(client.Joined(lane, slot.host))
 
     def _keep_files(self, delivery: remote.Delivery) -> None:
         parent = base.evaluations_folder(self._job.output)

@@ -25,7 +25,7 @@ from ..errors import BackendError, PhsError
 from ..evaluation import evaluation_folder
 from ..experiment import Experiment
 from ..limits import Limits, in_bytes
-from ..log import Outcome, Proposal, Status
+from ..log import Cause, Outcome, Proposal, Status
 from ..table import Table
 from . import shipping
 
@@ -119,7 +119,7 @@ class IsolatedEvaluator:
         begun, clock = time.time(), time.monotonic()
         self._busy = True
         try:
-            reason = self._wait(clock)
+            cause, reason = self._wait(clock)
             if not reason:
                 outcome = connection.recv()
                 self._busy = False
@@ -129,13 +129,13 @@ class IsolatedEvaluator:
         except (EOFError, OSError):  # it has died
             reason = ""
         duration = time.monotonic() - clock
-        status = Status.TIMED_OUT if reason.startswith("took") else Status.FAILED
         if reason:
             self._kill()
         else:
-            reason = self._how_it_died()
+            cause, reason = self._how_it_died()
+        status = Status.TIMED_OUT if cause == Cause.TIMEOUT else Status.FAILED
         outcome = Outcome(proposal.index, status, error=reason, start=begun, end=begun + duration)
-        outcome.worker, outcome.host = self._worker, self._host
+        outcome.worker, outcome.host, outcome.cause = self._worker, self._host, cause
         if self._captures:
             folder = evaluation_folder(self._folder, proposal.index, self._repeats)
             lost = salvage(self._folder, self._worker, self._output_limit, folder)
@@ -188,7 +188,7 @@ class IsolatedEvaluator:
                 self._heard(None)
                 answer = self._connection.recv()
             except (EOFError, OSError):
-                how = self._how_it_died()
+                _, how = self._how_it_died()
                 if how.startswith("was killed"):  # from outside, perhaps
                     continue
                 break
@@ -242,18 +242,19 @@ class IsolatedEvaluator:
             raise EOFError
         return False
 
-    def _wait(self, begun: float) -> str:
+    def _wait(self, begun: float) -> tuple[Cause, str]:
         """Wait for the outcome; returns why the process has to be killed, if it has."""
         timeout, memory = self._limits.timeout, self._limits.memory
         while True:
             left = None if timeout is None else begun + timeout - time.monotonic()
             if left is not None and left <= 0:
-                return f"took longer than {timeout:g} s (timeout)"
+                return Cause.TIMEOUT, f"took longer than {timeout:g} s (timeout)"
             pause = left if memory is None else min(LOOK_SECONDS, left or LOOK_SECONDS)
             if self._heard(pause):
-                return ""
+                return Cause.NONE, ""
             if memory is not None and self._memory() > memory:
-                return f"used more than {in_bytes(memory)} of memory (memory_limit)"
+                used = f"used more than {in_bytes(memory)} of memory (memory_limit)"
+                return Cause.MEMORY, used
 
     def _memory(self) -> int:
         """Resident bytes of the process and all that it has started."""
@@ -289,21 +290,22 @@ class IsolatedEvaluator:
             os.close(self._sentinel)
         self._process = self._connection = self._sentinel = None
 
-    def _how_it_died(self) -> str:
+    def _how_it_died(self) -> tuple[Cause, str]:
         assert self._process is not None
         try:
             code = self._process.wait(timeout=FAREWELL_SECONDS)
         except subprocess.TimeoutExpired:
             self._kill()
-            return "lost its connection to the worker (does it close files of others?)"
+            lost = "lost its connection to the worker (does it close files of others?)"
+            return Cause.LOST, lost
         self._kill()
         if code >= 0:
-            return f"ended its process with exit status {code}"
+            return Cause.EXIT, f"ended its process with exit status {code}"
         name = signal.Signals(-code).name
         what = (signal.strsignal(-code) or "").lower()
         if -code == signal.SIGKILL:
             what = "was the machine out of memory?"
-        return f"was killed by {name} ({what})"
+        return Cause.SIGNAL, f"was killed by {name} ({what})"
 
 
 def _end(process: psutil.Process) -> None:

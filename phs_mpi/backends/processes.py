@@ -25,7 +25,7 @@ from typing import Any
 from ..errors import BackendError, PhsError
 from ..experiment import Experiment
 from ..log import Log, Proposal
-from . import base, client, remote, shipping
+from . import base, client, placement, remote, shipping
 
 #: Deaths in a row before its first words after which a worker is given up.
 MOST_DEATHS = 3
@@ -34,8 +34,9 @@ MOST_DEATHS = 3
 BATCH, SHORT = 16, 1e-3
 
 
-def _prepare(shipment: shipping.Shipment, number: int) -> None:
+def _prepare(shipment: shipping.Shipment, number: int, place: placement.Place) -> None:
     remote.ignore_interrupts()
+    placement.apply(place)  # before the target's module is imported
     remote.prepare(shipment, number)
 
 
@@ -106,21 +107,22 @@ class ProcessTransport:
 
     Parameters
     ----------
-    workers : int
-        Number of worker processes.
+    places : sequence of Place
+        Of the worker processes.
     job : Job
         What to run.
     log : Log
         The client's log, which the loop appends to.
     """
 
-    def __init__(self, workers: int, job: base.Job, log: Log):
-        self.workers = workers
+    def __init__(self, places: Sequence[placement.Place], job: base.Job, log: Log):
+        self.workers = len(places)
+        self._places = places
         self._job = job
         self._log = log
         self._shipment = shipping.pack(job.experiment, job.table, job.output)
         self._done: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
-        self._slots = [_Slot(number, self._set_up) for number in range(workers)]
+        self._slots = [_Slot(number, self._set_up) for number in range(self.workers)]
         self._left = len(job.missing)
 
     def start(self, worker: int, index: int, log_length: int) -> None:
@@ -155,7 +157,8 @@ class ProcessTransport:
     def _set_up(self, number: int) -> None:
         slot = self._slots[number]
         assert slot.executor is not None
-        future = slot.executor.submit(_prepare, self._shipment, number + 1)
+        place = self._places[number]
+        future = slot.executor.submit(_prepare, self._shipment, number + 1, place)
         self._when_done(slot, future, partial(self._is_ready, slot))
 
     def _submit(self, slot: _Slot, submit: Callable[[], None]) -> None:
@@ -283,6 +286,9 @@ class ProcessTransport:
 
 def run(path: Path | Experiment, options: base.Options) -> int:
     """Run an experiment on worker processes; returns the exit status."""
-    experiment = base.load_for(path, options)
     workers = options.workers or len(os.sched_getaffinity(0))
-    return client.run_client(experiment, options, "processes", partial(ProcessTransport, workers))
+    places = placement.of_processes(workers, options.gpus_per_worker)
+    experiment = base.load_for(path, options)
+    start = partial(ProcessTransport, places)
+    remarks = placement.remark([("", place) for place in places])
+    return client.run_client(experiment, options, "processes", start, remarks)

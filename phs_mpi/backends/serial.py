@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ..experiment import Experiment
 from ..log import Log
-from . import base, client
+from . import base, client, placement
 
 
 class SerialTransport:
@@ -54,5 +55,7 @@ class SerialTransport:
 
 def run(path: Path | Experiment, options: base.Options) -> int:
     """Run an experiment in this process; returns the exit status."""
-    experiment = base.load_for(path, options)
-    return client.run_client(experiment, options, "serial", SerialTransport)
+    (place,) = placement.of_processes(1, options.gpus_per_worker)
+    with placement.applied(replace(place, threads=None)):  # it has the machine to itself
+        experiment = base.load_for(path, options)
+        return client.run_client(experiment, options, "serial", SerialTransport)

@@ -34,12 +34,15 @@ class Resume:
         The log of earlier runs, as it now stands in the file.
     notes : list of str
         Lines that the user should see.
+    seconds : list of float
+        What each evaluation took that is finished, its proposal included.
     """
 
     created: bool
     missing: list[int]
     replay: list[LogEntry] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
 
 def prepare(
@@ -119,7 +122,9 @@ def prepare(
                 "have not; the file keeps the earlier text"
             )
         _mend(snapshot, kept, log)
-    return Resume(False, missing.tolist(), _entries(snapshot, table, finished, log), notes)
+    spent = snapshot.columns["end"] - snapshot.columns["start"] + snapshot.columns["proposing"]
+    seconds = spent[snapshot.finished].tolist()
+    return Resume(False, missing.tolist(), _entries(snapshot, table, finished, log), notes, seconds)
 
 
 # -- is it ours? ---------------------------------------------------------------------------

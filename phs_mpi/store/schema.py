@@ -8,11 +8,15 @@ Pure: no HDF5 here. What a reader of the file needs to know about it:
 ``/evaluations``     one row an evaluation: values used, outcome, timings; the status
                      is the last byte of the row. Without repeats that is a row a set,
                      else ``most`` rows a set, one after the other (see /definition)
-``/errors``          tail of the traceback of a failed evaluation
+``/errors``          tail of the traceback of a failed evaluation, or attempt
 ``/log``             order in which evaluations started and completed
 ``/definition``      the experiment as JSON
 ``/source/…``        text of experiment.py
 ==================  ================================================================
+
+A row with status RUNNING is that of an attempt that failed, with its reason, before another one;
+where there was more than one attempt, ``error`` begins with "attempt" and its number, and the last
+reason before the final attempt is in ``/errors`` unless that raised.
 
 A row of ``/evaluations`` counts only if its status is DONE, FAILED or TIMED_OUT *and* its
 checksum is right: CRC-32 (zlib) over all bytes of the row but the four of the checksum. A row
@@ -49,6 +53,9 @@ TRACEBACK_DTYPE = np.dtype(f"S{TRACEBACK_WIDTH}")
 
 #: Statuses of an evaluation that is over.
 FINISHED = (Status.DONE, Status.FAILED, Status.TIMED_OUT)
+
+#: Statuses of rows that are not empty.
+WRITTEN = (Status.RUNNING, *FINISHED)
 
 #: Attribute of what is written once, when the file is made: the CRC-32 of its bytes.
 CHECKSUM = "checksum"
@@ -104,19 +111,21 @@ def checksum(row: bytes | memoryview) -> int:
     return zlib.crc32(row[-1:], zlib.crc32(row[:-_CHECKED_TAIL]))
 
 
-def whole(rows: np.ndarray) -> np.ndarray:
+def whole(rows: np.ndarray, statuses: Sequence[Status] = FINISHED) -> np.ndarray:
     """Which evaluation rows are finished and undamaged.
 
     Parameters
     ----------
     rows : ndarray of shape (n,)
         Rows of ``/evaluations``.
+    statuses : sequence of Status
+        Those of rows to look for; default: of finished ones.
 
     Returns
     -------
     ndarray of bool, shape (n,)
     """
-    valid = np.isin(rows["status"], FINISHED)
+    valid = np.isin(rows["status"], statuses)
     candidates = np.flatnonzero(valid)
     if not len(candidates):
         return valid
@@ -127,6 +136,28 @@ def whole(rows: np.ndarray) -> np.ndarray:
     for i in candidates.tolist():
         valid[i] = checksum(raw[i * size : (i + 1) * size]) == stored[i]
     return valid
+
+
+_ATTEMPT = b"attempt "
+
+
+def attempts(rows: np.ndarray) -> np.ndarray:
+    """Which attempt the text of each row says that it is of, 1 where it says nothing.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n,)
+        Rows of ``/evaluations`` that are not empty.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+    """
+    found = np.ones(len(rows), np.int64)
+    for i in np.flatnonzero(np.char.startswith(rows["error"], _ATTEMPT)).tolist():
+        number = bytes(rows["error"][i])[len(_ATTEMPT) :].partition(b":")[0]
+        found[i] = int(number) if number.isdigit() else 1
+    return found
 
 
 def text_head(text: str, width: int) -> bytes:

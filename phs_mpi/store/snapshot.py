@@ -62,6 +62,9 @@ class Snapshot:
         EMPTY, DONE, FAILED or TIMED_OUT; EMPTY also for a damaged row.
     torn : ndarray of int
         Indices of rows whose checksum is wrong.
+    attempts : ndarray of int, shape (evaluations,)
+        Which attempt a row is of, from 1; 0 for an empty one. Rows of attempts that failed, and
+        that another one is to follow, have the status EMPTY.
     log : ndarray of LOG_DTYPE, shape (length,)
         Order in which evaluations started and completed.
     columns : dict of str to ndarray, shape (evaluations,)
@@ -82,6 +85,7 @@ class Snapshot:
     source: str
     status: np.ndarray
     torn: np.ndarray
+    attempts: np.ndarray
     log: np.ndarray
     columns: dict[str, np.ndarray]
     taken: float
@@ -109,6 +113,11 @@ class Snapshot:
     def done(self) -> np.ndarray:
         """Which evaluations have a result; bool, shape (evaluations,)."""
         return self.status == Status.DONE
+
+    @property
+    def failed_before(self) -> np.ndarray:
+        """Which evaluations had an attempt that failed before another; bool, (evaluations,)."""
+        return self.attempts > np.where(self.finished, 1, 0)
 
     @cached_property
     def outstanding(self) -> np.ndarray:
@@ -196,10 +205,17 @@ class Snapshot:
         return self._raw["evaluations"].take(indices)
 
     def error(self, index: int) -> str:
-        """Why an evaluation failed, or what of it is not kept, in a line; empty if nothing."""
-        if not self.finished[index]:
+        """Why an evaluation failed, in a line; empty if it did not."""
+        failed = self.finished[index] and not self.done[index]
+        return _line(self.rows([index])["error"][0]) if failed else ""
+
+    def earlier_failure(self, index: int) -> str:
+        """Why the last attempt failed that another one followed, or is to; empty without one."""
+        if not self.failed_before[index]:
             return ""
-        return printable(_text(self.rows([index])["error"][0]), lines=False)
+        if not self.finished[index]:
+            return _line(self.rows([index])["error"][0])
+        return _line(self._raw["errors"].take([index])[0]) if self.done[index] else ""
 
     def traceback(self, index: int) -> str:
         """End of the traceback of a failed evaluation; empty if there is none."""
@@ -264,7 +280,7 @@ def _read(path: Path, verify: bool) -> Snapshot:
     trusted = np.zeros(evaluations, bool)
     if not verify:
         trusted = schema.last_kinds(log, evaluations) == EntryKind.COMPLETED
-    status, columns, torn = _columns(raw["evaluations"], trusted)
+    status, attempts, columns, torn = _columns(raw["evaluations"], trusted)
     snapshot = Snapshot(
         path=path,
         attributes=attributes,
@@ -272,6 +288,7 @@ def _read(path: Path, verify: bool) -> Snapshot:
         source=source,
         status=status,
         torn=torn,
+        attempts=attempts,
         log=log,
         columns=columns,
         taken=taken,
@@ -301,21 +318,25 @@ def _check_definition(snapshot: Snapshot) -> None:
 
 def _columns(
     rows: RawRows, trusted: np.ndarray
-) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-    """Status and small columns of all rows, and which are damaged; from one look at each."""
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """Status, attempts, small columns of all rows, which are damaged; from one look at each."""
     status = np.zeros(len(rows), np.uint8)
+    attempts = np.zeros(len(rows), np.int64)
     columns = {name: np.zeros(len(rows), rows.dtype[name]) for name in COLUMNS}
     torn = []
     for start, chunk in rows.chunks():
         here = slice(start, start + len(chunk))
         suspects = np.flatnonzero((chunk["status"] != Status.EMPTY) & ~trusted[here])
-        damaged = suspects[~schema.whole(chunk[suspects])]
+        damaged = suspects[~schema.whole(chunk[suspects], schema.WRITTEN)]
         chunk["status"][damaged] = Status.EMPTY
+        written = np.flatnonzero(chunk["status"] != Status.EMPTY)
+        attempts[start + written] = schema.attempts(chunk[written])
+        chunk["status"][chunk["status"] == Status.RUNNING] = Status.EMPTY
         torn.append(start + damaged)
         status[here] = chunk["status"]
         for name, column in columns.items():
             column[here] = chunk[name]
-    return status, columns, np.concatenate([*torn, np.zeros(0, int)])
+    return status, attempts, columns, np.concatenate([*torn, np.zeros(0, int)])
 
 
 class _Keeper:
@@ -381,3 +402,7 @@ def _plain(value: Any) -> Any:
 
 def _text(raw: Any) -> str:
     return bytes(raw).decode("utf-8", "replace")
+
+
+def _line(raw: Any) -> str:
+    return printable(_text(raw), lines=False)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import StoreError
-from ..log import Outcome, Proposal
+from ..log import Outcome, Proposal, Status
 from . import hdf5, schema
 from .hdf5 import has_mpi
 
@@ -81,8 +81,11 @@ class Store:
             raise IndexError(f"evaluation {index} of {self._rows.length}")
         self._fill(proposal, outcome)
         try:
-            if outcome.traceback:
-                text = schema.text_tail(outcome.traceback, schema.TRACEBACK_WIDTH)
+            # What is tried again leaves its reason here, where the next attempt lets it stand.
+            failed = outcome.status == Status.RUNNING
+            trace = outcome.traceback or (outcome.error if failed else "")
+            if trace:
+                text = schema.text_tail(trace, schema.TRACEBACK_WIDTH)
                 self._tracebacks.write(index, np.array([text], schema.TRACEBACK_DTYPE))
             self._rows.write(index, self._row)
         except OSError as error:

@@ -53,6 +53,31 @@ def test_a_scheduler_means_dask(monkeypatch, given):
         base.choose("auto", options)
 
 
+def test_dask_deals_out_no_gpus():
+    with pytest.raises(BackendError, match=r"'dask' deals out no GPUs.*CUDA_VISIBLE_DEVICES"):
+        base.choose("dask", base.Options(gpus_per_worker="1"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "launcher"),
+    [
+        ({}, ""),
+        ({"OMPI_COMM_WORLD_SIZE": "8"}, "mpirun -n 8 "),
+        ({"SLURM_STEP_NUM_TASKS": "8"}, "srun -n 8 "),
+        ({"SLURM_STEP_NUM_TASKS": "8", "PMI_SIZE": "8"}, "srun -n 8 "),
+        ({"SLURM_STEP_NUM_TASKS": "1", "OMPI_COMM_WORLD_SIZE": "8"}, "mpirun -n 8 "),
+        ({"SLURM_STEP_NUM_TASKS": "1", "MPI_LOCALNRANKS": "8", "PMI_SIZE": "8"}, "mpirun -n 8 "),
+        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, ""),  # a batch step is no rank
+    ],
+)
+def test_the_command_that_goes_on_names_the_launcher(monkeypatch, environment, launcher):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    options = base.Options(command=["x", "experiment.py", "-o", "a b.h5"])
+    expected = f"{launcher}python -m phs_mpi experiment.py -o 'a b.h5'"
+    assert base.resume_command(options) == expected
+
+
 def test_two_schedulers_are_refused():
     with pytest.raises(BackendError, match="two Dask schedulers"):
         base.choose("auto", base.Options(scheduler="a:1", scheduler_file=Path("s.json")))

@@ -9,8 +9,10 @@ order says so beforehand, in memory that the ranks of a node share.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import select
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +41,7 @@ def _begun(pid: int) -> str:
 
 
 class DeathWatch:
-    """Watches the next rank on this node (made and closed on all ranks together).
+    """Watches the next rank on this node (made on all ranks together).
 
     Parameters
     ----------
@@ -56,40 +58,34 @@ class DeathWatch:
         self._on_death = on_death
         me = Rank(world.Get_rank(), os.getpid(), _begun(os.getpid()))
         self._ranks: list[Rank] = node.allgather(me)
-        here = node.Get_rank()
-        self._window = MPI.Win.Allocate_shared(1, 1, comm=node)
-        self._states = [self._window.Shared_query(k)[0] for k in range(len(self._ranks))]
-        self._states[here][0] = _RUNNING
-        node.Barrier()
-        self._here, self._next = here, (here + 1) % len(self._ranks)
-        self._closed = False
-        self._descriptor = -1
+        self._here = node.Get_rank()
+        self._next = (self._here + 1) % len(self._ranks)
         self._wake = -1
         self._thread: threading.Thread | None = None
-        if self._next != here:
+        states = _shared_bytes(node)
+        self._states = states if states is not None else bytearray(len(self._ranks))
+        self._states[self._here] = _RUNNING
+        node.Barrier()
+        if states is not None and self._next != self._here:
             self._start()
 
     def leave(self) -> None:
         """Say that this rank ends on purpose."""
-        if not self._closed:
-            self._states[self._here][0] = _LEAVING
+        self._states[self._here] = _LEAVING
 
     def someone_died(self) -> bool:
         """Whether a rank of this node is gone without having said that it leaves."""
         return any(
-            begun and _begun(pid) != begun and state[0] == _RUNNING
-            for (_, pid, begun), state in zip(self._ranks, self._states, strict=True)
+            begun and self._states[k] == _RUNNING and _begun(pid) != begun
+            for k, (_, pid, begun) in enumerate(self._ranks)
         )
 
     def close(self) -> None:
-        """Stop watching (collective)."""
-        self.leave()
+        """Stop watching."""
         if self._thread is not None:
             os.close(self._wake)
             self._thread.join()
             self._thread = None
-        self._closed = True
-        self._window.Free()
 
     # -- inside ------------------------------------------------------------------------
 
@@ -98,20 +94,44 @@ class DeathWatch:
         # In a container of its own a process has another number here, or none.
         if not watched.begun or _begun(watched.pid) != watched.begun:
             return
-        with contextlib.suppress(AttributeError, OSError):  # no such thing: the launcher must do
-            self._descriptor = os.pidfd_open(watched.pid)
-        if self._descriptor < 0:
+        try:
+            descriptor = os.pidfd_open(watched.pid)
+        except (AttributeError, OSError):  # the system has no such thing: the launcher must do
             return
         read, self._wake = os.pipe()
         self._thread = threading.Thread(
-            target=self._watch, args=(read,), daemon=True, name="phs-deathwatch"
+            target=self._watch, args=(descriptor, read), daemon=True, name="phs-deathwatch"
         )
         self._thread.start()
 
-    def _watch(self, wake: int) -> None:
-        ready, _, _ = select.select([self._descriptor, wake], [], [])
-        os.close(self._descriptor)
+    def _watch(self, descriptor: int, wake: int) -> None:
+        ready, _, _ = select.select([descriptor, wake], [], [])
+        os.close(descriptor)
         os.close(wake)
-        if wake not in ready and self._states[self._next][0] == _RUNNING:
+        if wake not in ready and self._states[self._next] == _RUNNING:
             watched = self._ranks[self._next]
             self._on_death(watched.rank, watched.pid)
+
+
+def _shared_bytes(node: MPI.Intracomm) -> mmap.mmap | None:
+    """Memory that the ranks of a node share, a byte for each; None if they cannot (collective).
+
+    An unlinked file, not a window of MPI: it outlives ranks that die, and wants no component of
+    the library that is there for remote access.
+    """
+    first = node.Get_rank() == 0
+    with contextlib.ExitStack() as stack:
+        shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        path, shared = "", None
+        try:
+            if first:
+                file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="phs-", dir=shm))
+                os.ftruncate(file.fileno(), node.Get_size())
+                path = file.name
+            path = node.bcast(path, root=0)
+            with open(path, "r+b") as own:
+                shared = mmap.mmap(own.fileno(), node.Get_size())
+        except OSError:  # another container, a full disk: then nobody watches
+            if first and not path:
+                node.bcast("", root=0)
+        return shared if node.allreduce(shared is not None, op=MPI.LAND) else None

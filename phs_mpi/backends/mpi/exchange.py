@@ -21,8 +21,12 @@ import numpy as np
 from mpi4py import MPI
 
 from ...log import Log, LogEntry
-from . import messages
+from . import messages, ulfm
 from .waiting import Backoff
+
+
+class MasterDied(Exception):
+    """Rank 0 is gone: nobody can go on."""
 
 
 class Exchange:
@@ -36,27 +40,31 @@ class Exchange:
         Where entries go, in the common order.
     row : numpy.dtype
         Packed values of a parameter set.
-    on_entry : callable, optional
-        Called with each entry after it has entered the log.
 
     Attributes
     ----------
+    on_entry : callable, optional
+        Called with each entry after it has entered the log.
+    comm : mpi4py.MPI.Intracomm
+        The communicator, of living ranks if some have died (see :mod:`.ulfm`).
+    deaths : int
+        How often ranks have died so far.
     bytes_received : int
         Payload of all broadcasts so far.
     """
 
     def __init__(
         self,
-        comm: MPI.Comm,
+        comm: MPI.Intracomm,
         log: Log,
         row: np.dtype,
-        on_entry: Callable[[LogEntry], None] | None = None,
     ):
-        self._comm = comm
+        self.comm = comm
+        self.deaths = 0
         self._receives = comm.Get_rank() != 0
         self._log = log
         self._row = row
-        self._on_entry = on_entry
+        self.on_entry: Callable[[LogEntry], None] | None = None
         # Own broadcasts on their way, with the buffers that MPI still reads. Nothing waits
         # for them: a rank that is busy in a C extension takes its copy when it gets to it.
         self._sending: deque[tuple[MPI.Request, np.ndarray]] = deque()
@@ -79,14 +87,27 @@ class Exchange:
 
     def announce(self, entries: Sequence[LogEntry] | None) -> None:
         """Rank 0 broadcasts entries and appends them to its own log; None ends the exchange."""
-        for buffer in messages.encode(entries, self._row):
-            if len(buffer):
-                self._sending.append((self._broadcast(buffer), buffer))
-                self._heavy += len(buffer) > messages.LIGHT_BYTES
         if entries is None:
             self._ended = True
         else:
             self._enter(entries)
+        try:
+            for buffer in messages.encode(entries, self._row):
+                if len(buffer):
+                    self._sending.append((self._broadcast(buffer), buffer))
+                    self._heavy += len(buffer) > messages.LIGHT_BYTES
+        except MPI.Exception as error:
+            self._recover_from(error)
+
+    def share(self, status: int | None) -> int:
+        """Rank 0's exit status, on all ranks that live (collective, once the exchange is over)."""
+        shared = np.array([status or 0], np.int64)
+        while True:
+            try:
+                self.comm.Bcast([shared, MPI.INT64_T], root=0)
+                return int(shared[0])
+            except MPI.Exception as error:
+                self._recover_from(error)
 
     # -- progress ----------------------------------------------------------------------
 
@@ -106,15 +127,10 @@ class Exchange:
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            moved = False
-            while self._receives and not self._ended and self._request.Test():
-                moved = True
-                self._take()
-            while self._sending and self._sending[0][0].Test():
-                moved = True
-                _, buffer = self._sending.popleft()
-                self._heavy -= len(buffer) > messages.LIGHT_BYTES
-            return moved
+            return self._step()
+        except MPI.Exception as error:
+            self._recover_from(error)
+            return True
         finally:
             self._lock.release()
 
@@ -147,8 +163,64 @@ class Exchange:
 
     # -- inside ------------------------------------------------------------------------
 
+    def _step(self) -> bool:
+        moved = False
+        while self._receives and not self._ended and self._request.Test():
+            moved = True
+            self._take()
+        while self._sending and self._sending[0][0].Test():
+            moved = True
+            _, buffer = self._sending.popleft()
+            self._heavy -= len(buffer) > messages.LIGHT_BYTES
+        return moved
+
+    def _recover_from(self, error: MPI.Exception) -> None:
+        """Go on without ranks that have died: everybody gets what rank 0 has in its log."""
+        while ulfm.enabled() and ulfm.is_death(error):
+            self.comm = ulfm.survivors(self.comm)
+            self.deaths += 1
+            try:
+                self._catch_up()
+                return
+            except MPI.Exception as another:  # one more has died meanwhile
+                error = another
+        raise error
+
+    def _catch_up(self) -> None:
+        self._sending.clear()
+        self._heavy, self._head = 0, None
+        length = len(self._log)
+        # Least length of a log; of rank 0: that it lives, length, whether the exchange has ended.
+        state = np.array([-length, 0, 0, 0], np.int64)
+        if not self._receives:
+            state[1:] = 1, length, self._ended
+        self.comm.Allreduce(MPI.IN_PLACE, state, op=MPI.MAX)
+        if not state[1]:
+            raise MasterDied
+        for start in range(-int(state[0]), int(state[2]), messages.BATCH_ENTRIES):
+            self._pass_on(start)
+        self._ended = bool(state[3])
+        if self._receives and not self._ended:
+            self._request = self._broadcast(self._header)
+
+    def _pass_on(self, start: int) -> None:
+        """One batch of rank 0's log, from `start` on, into those logs that lack it."""
+        if not self._receives:
+            entries = self._log.entries(start, start + messages.BATCH_ENTRIES)
+            for buffer in messages.encode(entries, self._row):
+                if len(buffer):
+                    self.comm.Bcast([buffer, MPI.BYTE], root=0)
+            return
+        self.comm.Bcast([self._header, MPI.BYTE], root=0)
+        head = messages.decode_header(self._header)
+        assert head is not None
+        payload = messages.payload_for(head, self._row)
+        if len(payload):
+            self.comm.Bcast([payload, MPI.BYTE], root=0)
+        self._enter(messages.decode(head, payload, self._row)[max(len(self._log) - start, 0) :])
+
     def _broadcast(self, buffer: np.ndarray) -> MPI.Request:
-        return self._comm.Ibcast([buffer, MPI.BYTE], root=0)
+        return self.comm.Ibcast([buffer, MPI.BYTE], root=0)
 
     def _take(self) -> None:
         """The broadcast that was waited for is there: a header, or the payload of one."""
@@ -170,5 +242,5 @@ class Exchange:
     def _enter(self, entries: Sequence[LogEntry]) -> None:
         for entry in entries:
             self._log.append(entry)
-            if self._on_entry is not None:
-                self._on_entry(entry)
+            if self.on_entry is not None:
+                self.on_entry(entry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ from mpi4py import MPI
 
 from ...errors import PhsError
 from ...log import LogEntry
-from ...schedule import Drain, Event, Finished, Proposed, Ready, Schedule, Start, Wait
-from . import messages
+from ...schedule import Drain, Event, Finished, Lost, Proposed, Ready, Schedule, Start, Wait
+from . import messages, ulfm
 from .exchange import Exchange
 from .waiting import Backoff
 
@@ -26,6 +26,10 @@ MESSAGES_A_TURN = 64
 
 #: Unsent broadcasts that double the time between two: of light ones, and of longer ones.
 UNSENT_DOUBLES = 1024, 48
+
+
+#: How long what a worker has sent before it died may be on its way.
+LAST_WORDS_SECONDS = 0.1
 
 
 class WorkerFailed(PhsError):
@@ -45,6 +49,8 @@ class Master:
         Broadcasts the order of completions.
     row : numpy.dtype
         Packed values of a parameter set.
+    hosts : sequence of str
+        Host of each rank.
     write_log : callable
         ``write_log(kinds, indices)``: writes the order to the results file.
     commit : callable, optional
@@ -54,31 +60,41 @@ class Master:
         without that, broadcasts pile up faster than ranks can take part in them.
     on_tick : callable, optional
         Called now and then; returns True to ask for draining.
+    on_death : callable, optional
+        ``on_death(worker, index)``: called when a worker has died and its set, if it had one,
+        will be handed out again.
     """
 
     def __init__(
         self,
-        comm: MPI.Comm,
+        comm: MPI.Intracomm,
         schedule: Schedule,
         exchange: Exchange,
         row: np.dtype,
+        hosts: Sequence[str],
         write_log: Callable[[list[int], list[int]], None],
         *,
         commit: Callable[[Any, Any], None] | None = None,
         announce_seconds: float = 1e-3,
         longest_pause: float = 2e-3,
         on_tick: Callable[[], bool] | None = None,
+        on_death: Callable[[int, int | None], None] = lambda worker, index: None,
     ):
         self._comm = comm
         self._schedule = schedule
         self._exchange = exchange
         self._row = row
+        self._hosts = hosts
         self._write_log = write_log
         self._commit = commit
         self._announce_seconds = announce_seconds
         self._backoff = Backoff(longest_pause)
         self._on_tick = on_tick
-        self._stopped = 0
+        self._on_death = on_death
+        self._workers = set(range(1, comm.Get_size()))  # that have not been told to stop
+        self._dying: set[int] = set()  # dead, but something of theirs may still be on its way
+        self._died = 0.0
+        self._dead: set[int] = set()
         self._kinds: list[int] = []
         self._indices: list[int] = []
         self._log_written = time.monotonic()
@@ -92,19 +108,20 @@ class Master:
         WorkerFailed
             If a worker reports that it cannot go on.
         """
-        workers = self._comm.Get_size() - 1
         buffer = messages.to_master(self._row)
         words = buffer[: messages.WORD_BYTES].view(np.int64)
         status = MPI.Status()
         request = self._receive(buffer)
-        while self._stopped < workers:
+        while self._workers:
             busy = False
             for _ in range(MESSAGES_A_TURN):
-                if self._stopped == workers or not request.Test(status):
+                if not self._workers or not self._has_come(request, status):
                     break
                 busy = True
                 self._serve(status.Get_source(), words.tolist(), buffer)
                 request = self._receive(buffer)
+            if self._dying and not busy and time.monotonic() > self._died + LAST_WORDS_SECONDS:
+                self._bury()
             busy |= self._exchange_step()
             if self._on_tick is not None and self._on_tick():
                 self._drain()
@@ -112,8 +129,9 @@ class Master:
                 self._backoff.reset()
             else:
                 self._backoff.pause()
-        request.Cancel()
-        request.Wait()
+        if not self._dead:  # else it is not certain to end
+            request.Cancel()
+            request.Wait()
         while self._schedule.waiting_entries:
             if not self._exchange_step(at_once=True):
                 self._backoff.pause()
@@ -134,17 +152,20 @@ class Master:
         )
 
     def _serve(self, worker: int, words: list[int], buffer: np.ndarray) -> None:
+        if worker in self._dead:
+            return  # it is late: what it did has been given to another
         kind, index = words[0], words[1]
         event: Event
         if kind == messages.DONE:
             if self._commit is not None:
                 proposal, outcome = self._comm.recv(source=worker, tag=messages.TAG_ROW)
                 self._commit(proposal, outcome)
-            event = Finished(worker, index, result=messages.word_to_result(words[2]))
+            result, again = messages.word_to_result(words[2]), bool(words[3])
+            event = Finished(worker, index, result=result, again=again)
         elif kind == messages.PROPOSED:
             event = Proposed(worker, index, messages.row_in(buffer, self._row))
         elif kind == messages.READY:
-            event = Ready(worker)
+            event = Ready(worker, self._hosts[worker])
         else:
             raise WorkerFailed(self._comm.recv(source=worker, tag=messages.TAG_TEXT))
         self._carry_out(self._schedule.handle(event))
@@ -153,17 +174,49 @@ class Master:
         reply = messages.message()
         for instruction in instructions:
             if isinstance(instruction, Start):
-                _, index, log_length, chosen = instruction
-                reply[:] = messages.START, index, log_length, chosen
+                _, index, log_length, chosen, attempt, known = instruction
+                how = messages.encode_how(chosen, attempt, known)
+                reply[:] = messages.START, index, log_length, how
             elif isinstance(instruction, Wait):
                 reply[0] = messages.WAIT
             else:
                 reply[0] = messages.STOP
-                self._stopped += 1
+                self._workers.discard(instruction.worker)
+            self._send(instruction.worker, reply)
+
+    def _send(self, worker: int, reply: np.ndarray) -> None:
+        try:
             # 32 bytes leave at once (eager); a Send of that size waits for nobody.
-            self._comm.Send(
-                [reply, MPI.INT64_T], dest=instruction.worker, tag=messages.TAG_TO_WORKER
-            )
+            self._comm.Send([reply, MPI.INT64_T], dest=worker, tag=messages.TAG_TO_WORKER)
+        except MPI.Exception as error:
+            if not (ulfm.enabled() and ulfm.is_death(error)):
+                raise
+            self._dies({worker})
+
+    def _has_come(self, request: MPI.Request, status: MPI.Status) -> bool:
+        """Whether a message is there; hears of workers that have died."""
+        try:
+            return request.Test(status)
+        except MPI.Exception as error:
+            if not (ulfm.enabled() and ulfm.is_death(error)):
+                raise
+            self._dies(ulfm.dead(self._comm))
+            return False
+
+    def _dies(self, workers: set[int]) -> None:
+        if workers - self._dying - self._dead:
+            self._dying |= workers - self._dead
+            self._died = time.monotonic()
+
+    def _bury(self) -> None:
+        """Workers have died, and all that they had sent has been served: do without them."""
+        for worker in sorted(self._dying):
+            index = self._schedule.running.get(worker)
+            self._dead.add(worker)
+            self._workers.discard(worker)
+            self._carry_out(self._schedule.handle(Lost(worker)))
+            self._on_death(worker, index)
+        self._dying -= self._dead
 
     def _drain(self) -> None:
         if not self._schedule.draining:

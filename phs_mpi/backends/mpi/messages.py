@@ -8,10 +8,13 @@ direction      kind         other fields               meaning
 worker to 0    READY                                   has loaded everything, wants work
 worker to 0    PROPOSED     index                      values of a Bayesian set are fixed;
                                                        they follow in the same message
-worker to 0    DONE         index, result              its row is committed; wants work
+worker to 0    DONE         index, result, again       its row is committed; wants work;
+                                                       `again`: it is to be tried again
 worker to 0    FATAL                                   cannot go on; a text follows (TEXT)
-0 to worker    START        index, log length, chosen  evaluate this set; `chosen`: with the
-                                                       values that the log has for it
+0 to worker    START        index, log length, how     evaluate this set; `how`: which
+                                                       attempt, and whether with the values
+                                                       that the log has for it (see
+                                                       :func:`encode_how`)
 0 to worker    WAIT                                    nothing now; START or STOP follows
 0 to worker    STOP                                    nothing more
 =============  ===========  =========================  ==================================
@@ -91,6 +94,16 @@ class Header(NamedTuple):
     entries: np.ndarray
     more: int
     rows: int
+
+
+def encode_how(chosen: bool, attempt: int, known: bool) -> int:
+    """The last word of START, from the fields of the schedule's instruction."""
+    return chosen | known << 1 | attempt << 2
+
+
+def decode_how(word: int) -> tuple[bool, int, bool]:
+    """Inverse of :func:`encode_how`."""
+    return bool(word & 1), word >> 2, bool(word & 2)
 
 
 def header() -> np.ndarray:

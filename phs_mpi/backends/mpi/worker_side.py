@@ -10,6 +10,7 @@ import numpy as np
 from mpi4py import MPI
 
 from ...log import Log, Outcome, Proposal
+from ...retries import Retries
 from ...table import Table
 from ...worker import Worker
 from . import messages
@@ -40,6 +41,8 @@ class WorkerLoop:
     commit : callable or None
         ``commit(proposal, outcome)`` writes this worker's row; None where h5py has no MPI:
         then the row travels to rank 0 ahead of DONE.
+    retries : Retries
+        Which failed evaluations are tried again.
     wait_for_all : bool
         Whether a Bayesian set needs all it was promised, however long that takes.
     longest_pause : float
@@ -55,6 +58,7 @@ class WorkerLoop:
         worker: Worker,
         commit: Callable[[Proposal, Outcome], None] | None,
         *,
+        retries: Retries,
         wait_for_all: bool = False,
         longest_pause: float = 2e-3,
     ):
@@ -64,6 +68,7 @@ class WorkerLoop:
         self._table = table
         self._worker = worker
         self._commit = commit
+        self._retries = retries
         self._wait_for_all = wait_for_all
         self._backoff = Backoff(longest_pause)
         self._out = messages.to_master(table.dtype)
@@ -75,17 +80,18 @@ class WorkerLoop:
         idle_since = time.perf_counter()
         self._send(messages.READY)
         while True:
-            kind, index, log_length, chosen = self._receive()
+            kind, index, log_length, how = self._receive()
             if kind == messages.WAIT:
                 continue
             if kind == messages.STOP:
                 break
-            proposal, proposing = self._propose(index, log_length, bool(chosen))
+            chosen, attempt, known = messages.decode_how(how)
+            proposal, proposing = self._propose(index, log_length, chosen, known)
             waiting = time.perf_counter() - idle_since - proposing
             outcome = self._worker.evaluate(proposal)
             idle_since = time.perf_counter()
             outcome.proposing, outcome.waiting = proposing, waiting
-            self._report(proposal, outcome)
+            self._report(proposal, outcome, attempt)
         self._exchange.finish(self._backoff)
 
     def fail(self, text: str) -> None:
@@ -95,7 +101,9 @@ class WorkerLoop:
 
     # -- inside ------------------------------------------------------------------------
 
-    def _propose(self, index: int, log_length: int, chosen: bool) -> tuple[Proposal, float]:
+    def _propose(
+        self, index: int, log_length: int, chosen: bool, known: bool
+    ) -> tuple[Proposal, float]:
         if not self._table.bayesian(index):
             return self._worker.drawn(index), 0.0
         wait_until(
@@ -108,21 +116,28 @@ class WorkerLoop:
         length = log_length if self._wait_for_all else len(self._log)
         proposal = self._worker.propose(index, self._log, length)
         proposing = time.perf_counter() - begun
-        self._send(messages.PROPOSED, index, row=self._table.pack(index, proposal.values))
+        if not known:
+            self._send(messages.PROPOSED, index, row=self._table.pack(index, proposal.values))
         return proposal, proposing
 
-    def _report(self, proposal: Proposal, outcome: Outcome) -> None:
+    def _report(self, proposal: Proposal, outcome: Outcome, attempt: int) -> None:
+        again = self._retries.mark(outcome, attempt)
         if self._commit is not None:
             # First the disk, then the others: what any rank acts on survives a crash.
             self._commit(proposal, outcome)
         else:
             self._comm.send((proposal, outcome), dest=0, tag=messages.TAG_ROW)
-        self._send(messages.DONE, outcome.index, outcome.result)
+        self._send(messages.DONE, outcome.index, outcome.result, again=again)
 
     def _send(
-        self, kind: int, index: int = 0, result: float = math.nan, row: np.ndarray | None = None
+        self,
+        kind: int,
+        index: int = 0,
+        result: float = math.nan,
+        row: np.ndarray | None = None,
+        again: bool = False,
     ) -> None:
-        self._words[:3] = kind, index, messages.result_to_word(result)
+        self._words[:] = kind, index, messages.result_to_word(result), again
         size = messages.WORD_BYTES
         if row is not None:
             self._out[size:] = np.frombuffer(row.tobytes(), np.uint8)
@@ -133,8 +148,8 @@ class WorkerLoop:
         # Posted and polled: a blocking receive would spin on a core for as long as it waits.
         request = self._comm.Irecv([self._in, MPI.INT64_T], source=0, tag=messages.TAG_TO_WORKER)
         wait_until(request.Test, self._exchange.progress, self._backoff)
-        kind, index, log_length, chosen = self._in.tolist()
-        return kind, index, log_length, chosen
+        kind, index, log_length, how = self._in.tolist()
+        return kind, index, log_length, how
 
 
 def same_log_everywhere(comm: MPI.Comm, log: Log) -> bool:
