@@ -23,7 +23,7 @@ class RowState(IntEnum):
     ATTEMPT = 3  # an attempt that failed, its checksum is right: another one is to follow
 
 
-_UNFINISHED = {
+_UNFINISHED: dict[int, str] = {
     RowState.EMPTY: "empty",
     RowState.TORN: "torn",
     RowState.ATTEMPT: "of an attempt that another one follows",
