@@ -6,6 +6,7 @@ status command, the summary at the end of a run, and the plots.
 
 from __future__ import annotations
 
+import json
 import math
 from typing import NamedTuple
 
@@ -41,14 +42,19 @@ class Counts(NamedTuple):
 def counts(snapshot: Snapshot) -> Counts:
     """Count the evaluations by state; running are those started and not heard of since."""
     by_status = np.bincount(snapshot.status, minlength=max(Status) + 1)
-    started = last_kinds(snapshot.log, len(snapshot.status)) == EntryKind.STARTED
     return Counts(
         int(np.count_nonzero(snapshot.finished)) + len(snapshot.outstanding),
         int(by_status[Status.DONE]),
         int(by_status[Status.FAILED]),
         int(by_status[Status.TIMED_OUT]),
-        int(np.count_nonzero(started & ~snapshot.finished)),
+        int(np.count_nonzero(running(snapshot))),
     )
+
+
+def running(snapshot: Snapshot) -> np.ndarray:
+    """Which evaluations have started and were not heard of since; bool, shape (evaluations,)."""
+    started = last_kinds(snapshot.log, len(snapshot.status)) == EntryKind.STARTED
+    return started & ~snapshot.finished
 
 
 def by_set(snapshot: Snapshot, what: np.ndarray) -> np.ndarray:
@@ -106,6 +112,17 @@ def metrics(snapshot: Snapshot, number: int) -> dict[str, float]:
     }
 
 
+def metric(snapshot: Snapshot, name: str) -> np.ndarray:
+    """Mean of a declared metric over the repeats that succeeded, shape (sets,)."""
+    values = np.full(len(snapshot.status), np.nan)
+    done = np.flatnonzero(snapshot.done)
+    values[done] = snapshot.rows(done)["metrics"][name]
+    found = by_set(snapshot, values)
+    count = np.isfinite(found).sum(axis=1)
+    total = np.where(np.isfinite(found), found, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def error(snapshot: Snapshot, number: int) -> str:
     """Why a parameter set has failed, in a line: the first reason of its repeats."""
     errors = (snapshot.error(i) for i in snapshot.repeats.evaluations(number))
@@ -118,6 +135,19 @@ def best(snapshot: Snapshot) -> int | None:
     if np.isnan(found).all():
         return None
     return int(np.nanargmax(found) if snapshot.maximize else np.nanargmin(found))
+
+
+def without_seed(snapshot: Snapshot) -> str:
+    """The definition but for its seed, as text: equal for runs that differ in nothing else."""
+    same = {k: v for k, v in snapshot.definition.items() if k != "seed"}
+    return json.dumps(same, sort_keys=True)
+
+
+def ranking(snapshot: Snapshot) -> np.ndarray:
+    """Sets that have a result, from best to worst, equals in their order; shape (n,)."""
+    found = results(snapshot)
+    order = np.argsort(-found if snapshot.maximize else found, kind="stable")
+    return order[~np.isnan(found[order])]
 
 
 def best_so_far(found: np.ndarray, maximize: bool = False) -> np.ndarray:

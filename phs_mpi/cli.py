@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__, plot_command, run_command
+from . import __version__, compare_command, plot_command, report_command, run_command
 from .backends import base
 from .errors import PhsError
 from .terminal import printable
@@ -113,6 +113,12 @@ def parser() -> argparse.ArgumentParser:
 
     plot = command("plot", plot_command.run, "draw figures from results files")
     plot_command.add_arguments(plot)
+
+    compare = command("compare", compare_command.run, "put several runs side by side")
+    compare_command.add_arguments(compare)
+
+    report = command("report", report_command.run, "write one HTML page with everything")
+    report_command.add_arguments(report)
     return top
 
 
@@ -150,7 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def with_verb(arguments: list[str]) -> list[str]:
     """Put in the verb ``run`` where the first word is a file or an option of a run."""
-    verbs = {"run", "table", "status", "best", "explain", "export", "plot"}
+    verbs = {"run", "table", "status", "best", "explain", "export", "plot", "report", "compare"}
     top = {"-h", "--help", "--version"}
     if not arguments or arguments[0] in verbs | top:
         return arguments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -74,6 +75,9 @@ class Experiment:
         Causes of failures that get another try: "exception" (the target raised), "result" (it
         returned no finite number), "exit", "signal" (how its process ended), "timeout", "memory",
         "lost" (the worker was). Default: all but the first two, which other tries seldom mend.
+    monitor : callable or sequence of callable
+        Called as ``monitor(evaluation)`` with each evaluation that completes, in a process of
+        its own; may differ from run to run.
     name : str, optional
         Default: the name of the file it was loaded from, or of the target.
 
@@ -111,6 +115,7 @@ class Experiment:
         memory_limit: Any = None,
         retries: Any = None,
         retry_on: Any = None,
+        monitor: Any = (),
         name: str | None = None,
     ):
         self.types = parameter_types(parameters)
@@ -135,9 +140,10 @@ class Experiment:
             )
         self.limits = Limits.of(flag("isolate", isolate), timeout, memory_limit)
         self.retries = Retries.of(retries, retry_on)
+        self.monitors = _monitors(monitor)
         if name is not None and not (isinstance(name, str) and name.strip()):
             refuse(f"name={shown(name)} is not a name", name, "give text, or leave it out")
-        self.name = name or _qualified_name(target)
+        self.name = name or qualified_name(target)
         self.named = name is not None
         self.groups: list[Group] = []
         self.source = ""
@@ -264,7 +270,7 @@ class Experiment:
         methods = {"acquisition": self.acquisition, "surrogate": self.surrogate}
         defaults = {"acquisition": ACQUISITIONS[0], "surrogate": SURROGATES[0]}
         return {
-            "target": _qualified_name(self.target),
+            "target": qualified_name(self.target),
             "parameters": [kind.describe() for kind in self.types.values()],
             "groups": [group.describe() for group in self.groups],
             "seed": self.seed,
@@ -297,7 +303,24 @@ def _repeats(given: Any) -> Repeats:
     return Repeats(number, number)
 
 
-def _qualified_name(target: Any) -> str:
+def _monitors(given: Any) -> tuple[Callable, ...]:
+    remedy = "give a function of one argument, the evaluation, or a list of such"
+    functions = tuple(given) if isinstance(given, list | tuple) else (given,)
+    for function in functions:
+        if not callable(function):
+            refuse(f"monitor={shown(given)} is no function", given, remedy)
+        try:
+            inspect.signature(function).bind(None)
+        except TypeError:
+            name = qualified_name(function)
+            refuse(f"the monitor {name!r} cannot be called with one argument", given, remedy)
+        except ValueError:  # a function in C that has no signature
+            continue
+    return functions
+
+
+def qualified_name(target: Any) -> str:
+    """What a function is called where it is defined."""
     function = getattr(target, "func", target)  # functools.partial
     return getattr(function, "__qualname__", None) or type(function).__qualname__
 

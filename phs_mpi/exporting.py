@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +17,7 @@ from .frames import frame, needed
 from .log import Status
 from .parameters import ParameterType
 from .store.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    pass
+from .whole_file import replacing
 
 
 def export(snapshot: Snapshot, to: str, out: Path | None = None) -> Path | None:
@@ -50,22 +47,8 @@ def export(snapshot: Snapshot, to: str, out: Path | None = None) -> Path | None:
         write(snapshot, sys.stdout)
         return None
     path = out or snapshot.path.with_suffix(ending)
-    if path.resolve() == snapshot.path.resolve():
-        raise PhsError(f"{path} is the results file itself", remedy="name another file with --out")
-    # Under another name first: a file of this name is always whole.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path, snapshot.path) as part:
         write(snapshot, part)
-        os.replace(part, path)
-    except OSError as error:
-        raise PhsError(
-            f"cannot write {path}: {error.strerror or error}",
-            value=str(path),
-            remedy="name a file in another folder with --out",
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
     return path
 
 

@@ -170,7 +170,7 @@ def _outcomes(pandas: Any, snapshot: Snapshot) -> dict[str, pandas.Series]:
         found["repeats"] = pandas.Series(analysis.by_set(snapshot, snapshot.finished).sum(axis=1))
     found["status"] = enumerated(status, Status)
     for name in metric_names(rows.dtype):
-        found[name] = pandas.Series(_metric(snapshot, name))
+        found[name] = pandas.Series(analysis.metric(snapshot, name))
     found["source"] = enumerated(_sources(snapshot), Source)
     found |= {"worker": whole("worker"), "host": text("host")}
     found |= {"start": moment("start"), "end": moment("end")}
@@ -204,14 +204,3 @@ def _source_of(strategies: Any) -> int:
     kinds = {s["strategy"] for s in strategies}
     order = (("random", Source.RANDOM), ("choice", Source.CHOICE), ("grid", Source.GRID))
     return next((int(source) for name, source in order if name in kinds), int(Source.EXPLICIT))
-
-
-def _metric(snapshot: Snapshot, name: str) -> np.ndarray:
-    """Mean of a declared metric over the repeats that succeeded, shape (sets,)."""
-    values = np.full(len(snapshot.status), np.nan)
-    done = np.flatnonzero(snapshot.done)
-    values[done] = snapshot.rows(done)["metrics"][name]
-    found = analysis.by_set(snapshot, values)
-    count = np.isfinite(found).sum(axis=1)
-    total = np.where(np.isfinite(found), found, 0.0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -62,13 +62,18 @@ def best_text(snapshot: Snapshot, *, as_dict: bool = True) -> str:
     index = best(snapshot)
     if index is None:
         return "no result yet"
+    return set_text(snapshot, index, "best: ", as_dict=as_dict)
+
+
+def set_text(snapshot: Snapshot, index: int, label: str = "", *, as_dict: bool = False) -> str:
+    """A parameter set that has a result as Python, below a comment with its result."""
     values = snapshot.values(index)
     expressions = {name for name, kind in snapshot.types.items() if kind.kind == "expr"}
     result = float(results(snapshot)[index])
     figures = ", ".join(f"{name} {x:.6g}" for name, x in metrics(snapshot, index).items())
     target = target_name(snapshot)
     lines = [
-        f"# best: set {index}, result {result!r}{_plus_minus(snapshot, index)}"
+        f"# {label}set {index}, result {result!r}{_plus_minus(snapshot, index)}"
         + (f" ({figures})" if figures else ""),
         as_python(values, target, expressions),
     ]
@@ -123,7 +128,9 @@ def summary(snapshot: Snapshot) -> str:
     failed = np.flatnonzero(snapshot.finished & ~snapshot.done)
     if len(failed):
         first = int(failed[0])
-        lines.append(f"first failure: {_name(snapshot, first)}: {snapshot.error(first)[:150]}")
+        lines.append(
+            f"first failure: {evaluation_name(snapshot, first)}: {snapshot.error(first)[:150]}"
+        )
     lines += _attempt_lines(snapshot)
     use = utilisation(snapshot)
     if len(use.worker):
@@ -151,7 +158,7 @@ def _attempt_lines(snapshot: Snapshot) -> list[str]:
         lines[0] += f", and {len(found) - len(tried)} to be tried again"
     last = int(found[np.argmax(snapshot.columns["end"][found])])
     why = snapshot.earlier_failure(last) or snapshot.error(last)
-    lines.append(f"  {_name(snapshot, last)}: {why.strip().splitlines()[-1][:150]}")
+    lines.append(f"  {evaluation_name(snapshot, last)}: {why.strip().splitlines()[-1][:150]}")
     return lines
 
 
@@ -162,7 +169,7 @@ def _unit(snapshot: Snapshot) -> str:
     return f"evaluations made, {sets} of {len(snapshot)} parameter sets evaluated"
 
 
-def _name(snapshot: Snapshot, index: int) -> str:
+def evaluation_name(snapshot: Snapshot, index: int) -> str:
     """What an evaluation is called."""
     repeats = snapshot.repeats
     name = f"set {repeats.set_of(index)}"

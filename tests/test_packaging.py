@@ -52,6 +52,11 @@ def test_a_wheel_runs_outside_the_checkout(installed, launch):
     assert where == installed / "phs_mpi" / "__init__.py"
     status = launch.phs(None, "status", "experiment.h5", PYTHONPATH=str(installed))
     assert "7 of 7 parameter sets evaluated" in status.stdout
+    report = launch.phs(None, "report", "experiment.h5", PYTHONPATH=str(installed))
+    assert report.returncode == 0, report.stderr
+    page = (launch.folder / "experiment.html").read_text()
+    assert "7 of 7" in page
+    assert "aria-sort" in page  # its script, a file of its own in the wheel
 
 
 def test_the_script_phs_mpi_is_installed(launch):
@@ -68,6 +73,8 @@ HEAVY = ("scipy", "sklearn", "matplotlib", "pandas", "tqdm", "concurrent.futures
     [
         ("import phs_mpi", (*HEAVY, "numpy", "h5py", "mpi4py")),
         ("from phs_mpi import Experiment, Random, Bayesian, Choice, Grid, expr, current", HEAVY),
+        ("import phs_mpi.cli, phs_mpi.monitor, phs_mpi.comparing, phs_mpi.report", HEAVY[:-2]),
+        ("import phs_mpi.backends.monitoring", (*HEAVY, "h5py", "cloudpickle", "mpi4py")),
         ("import phs_mpi.backends.mpi.messages, phs_mpi.schedule, phs_mpi.worker", ("mpi4py",)),
     ],
 )
@@ -91,8 +98,11 @@ def test_rank_0_never_imports_what_only_proposals_need(launch):
             rank = os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ["PMI_RANK"]
             open(f"modules-{rank}.txt", "w").write("\\n".join(sys.modules))
 
+        def monitor(evaluation):
+            open("monitor.txt", "w").write("\\n".join(sys.modules))
+
         atexit.register(note)
-        experiment = Experiment(target, {"x": float})
+        experiment = Experiment(target, {"x": float}, monitor=monitor)
         experiment.add(4, x=Random(-1, 1))
         experiment.add(6, x=Bayesian(-1, 1))
         """,
@@ -100,6 +110,9 @@ def test_rank_0_never_imports_what_only_proposals_need(launch):
     done = launch.phs(2, "experiment.py")
     assert done.returncode == 0, done.stderr
     master, worker = (set((launch.folder / f"modules-{r}.txt").read_text().split()) for r in "01")
-    assert not master & {"scipy", "sklearn", "matplotlib", "phs_mpi.search"}
+    monitor = set((launch.folder / "monitor.txt").read_text().split())
+    for modules in (master, monitor):
+        assert not modules & {"scipy", "sklearn", "matplotlib", "pandas", "phs_mpi.search"}
+    assert "mpi4py.MPI" not in monitor
     assert "scipy" in worker
-    assert not worker & {"sklearn", "matplotlib", "tqdm"}
+    assert not worker & {"sklearn", "matplotlib", "pandas", "tqdm"}

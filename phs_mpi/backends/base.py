@@ -30,6 +30,7 @@ from ..table import Table
 from ..terminal import printable
 from ..worker import Worker
 from . import jobtime
+from .monitoring import Setting, setting_for
 from .options import Options
 
 #: Exit statuses of a run (2 is for bad input, see errors.py).
@@ -159,6 +160,8 @@ class Job:
         What evaluations of earlier runs took.
     drain_host_after : int
         Failures in a row on a host after which it may get nothing more.
+    monitoring : Setting or None
+        Of the process that calls monitor functions; None if there are none.
     """
 
     experiment: Experiment
@@ -171,6 +174,7 @@ class Job:
     time: jobtime.JobTime = jobtime.ENDLESS
     seconds: list[float] = field(default_factory=list)
     drain_host_after: int = IN_A_ROW
+    monitoring: Setting | None = None
 
     def schedule(self) -> Schedule:
         """The schedule at the start of this run."""
@@ -227,9 +231,12 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
     output = options.output or default_output(experiment)
     if not options.store:
         missing = np.flatnonzero(table.repeats.required(len(table))).tolist()
-        job = Job(experiment, table, output, missing, [], [], None, time)
+        notes = ["monitor functions are not called: they follow the results file (--no-store)"]
+        notes = notes[: len(experiment.monitors)]
+        job = Job(experiment, table, output, missing, [], notes, None, time)
         job.drain_host_after = options.drain_host_after
         return job
+    monitoring = setting_for(experiment, output)
     lock = Lock(output)
     lock.acquire()
     try:
@@ -244,18 +251,22 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
     except BaseException:
         lock.release()
         raise
-    notes = [*([lock.remark] if lock.remark else []), *resume.notes]
+    missing, replay, notes = resume.missing, resume.replay, list(resume.notes)
+    notes[:0] = [lock.remark] if lock.remark else []
+    if monitoring is not None:
+        monitoring.start, monitoring.found = len(replay), _results(replay)
     return Job(
         experiment,
         table,
         output,
-        resume.missing,
-        resume.replay,
+        missing,
+        replay,
         notes,
         lock,
         time,
         resume.seconds,
         options.drain_host_after,
+        monitoring,
     )
 
 

@@ -24,6 +24,7 @@ from .base import (
     make_progress,
 )
 from .jobtime import ENDLESS, JobTime, requeue_if_due
+from .monitoring import monitored
 from .signals import GraceOver, TimeOver, interrupts
 
 
@@ -302,7 +303,8 @@ def run_client(
         progress = make_progress(job, options)
         announce(job, progress)
         if job.missing:
-            ending = _run(job, options, backend, progress, make_transport, remarks)
+            with monitored(job.monitoring, progress):
+                ending = _run(job, options, backend, progress, make_transport, remarks)
         status = conclude(job, options, progress)
     finally:
         job.close()

@@ -24,7 +24,7 @@ def main(descriptor: int) -> None:
     connection = Connection(descriptor)
     parent = os.getppid()
     setting: Setting = connection.recv()
-    _bind_to(parent, setting.dies_with_parent)
+    bind_to(parent, setting.dies_with_parent)
     sys.path[:] = setting.path
     try:
         experiment = shipping.unpack(setting.shipment).experiment
@@ -45,7 +45,7 @@ def main(descriptor: int) -> None:
     evaluate.close()
 
 
-def _bind_to(parent: int, dies_with_parent: bool) -> None:
+def bind_to(parent: int, dies_with_parent: bool) -> None:
     """Do not outlive the worker, and have nothing outlive this process unseen."""
     if not sys.platform.startswith("linux"):
         return

@@ -203,13 +203,12 @@ class IsolatedEvaluator:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "phs_mpi.backends.isolated", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=environment | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+                env=child_environment(),
                 start_new_session=True,  # Ctrl-C is the worker's business; and one group to kill
             )
         self._connection = Connection(ours.detach())
@@ -306,6 +305,12 @@ class IsolatedEvaluator:
         if -code == signal.SIGKILL:
             what = "was the machine out of memory?"
         return Cause.SIGNAL, f"was killed by {name} ({what})"
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of a process that is no rank, but imports what this one does."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
+    return environment | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 
 def _end(process: psutil.Process) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import io
@@ -246,8 +247,10 @@ def _forget_modules(shipment: Shipment) -> None:
 
 def _pickled(experiment: Experiment) -> bytes:
     experiment.table()  # drawn once, here
+    alone = copy.copy(experiment)
+    alone.monitors = ()  # they run beside the client
     try:
-        return cloudpickle.dumps(experiment)
+        return cloudpickle.dumps(alone)
     except Exception as error:
         name, culprit = _unpicklable(experiment.target)
         raise DefinitionError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -90,8 +89,7 @@ def runs_of(snapshots: Sequence[Snapshot], optimum: float | None = None) -> list
                     value=optimum,
                     remedy="give the true one, or leave it out",
                 )
-        same = {k: v for k, v in snapshot.definition.items() if k != "seed"}
-        gathered.setdefault(json.dumps(same, sort_keys=True), []).append((snapshot, curve))
+        gathered.setdefault(analysis.without_seed(snapshot), []).append((snapshot, curve))
     return [_runs(members) for members in gathered.values()]
 
 

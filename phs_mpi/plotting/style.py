@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.collections import PathCollection
 from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
@@ -28,6 +28,8 @@ ORANGE, SKY, GREY = "#E69F00", "#56B4E9", "#555555"
 LOG_SPAN = 1000.0
 #: So do predictions, which also matter where they are low, over a wider range than this.
 LOG_RATIO = 5.0
+#: A horizontal axis over a wider range than this has labels for its decades only.
+CROWDED = 30.0
 #: Inches; letters stay legible when a figure is shrunk to a column of 3.5 inches.
 WIDTH, HEIGHT = 5.4, 3.7
 SMALL = 8.5
@@ -115,7 +117,9 @@ def plain_decades(axis: Axis) -> None:
     low, high = sorted(axis.get_view_interval())
     if low <= 0 or high / low > LOG_SPAN:
         return
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    # Side by side, the labels of two decades touch.
+    crowded = isinstance(axis, XAxis) and high / low > CROWDED
+    axis.set_major_locator(LogLocator(subs=(1.0,) if crowded else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
 

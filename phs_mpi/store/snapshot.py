@@ -224,10 +224,7 @@ class Snapshot:
 
     def metrics(self, index: int) -> dict[str, float]:
         """Metrics of an evaluation: the declared ones, then the others."""
-        row = self.rows([index])[0]
-        names = schema.metric_names(row.dtype)
-        found = {name: float(row["metrics"][name]) for name in names}
-        return found | json.loads(_text(row["more_metrics"]) or "{}")
+        return metrics_of(self.rows([index])[0])
 
 
 def read(path: str | os.PathLike, *, verify: bool = False) -> Snapshot:
@@ -379,6 +376,13 @@ def check_format(file: Any, path: Path) -> dict[str, Any]:
             f"{path} is damaged: it has no /{missing[0]}", value=str(path), remedy=other
         )
     return attributes
+
+
+def metrics_of(row: np.void) -> dict[str, float]:
+    """Metrics in a row of ``/evaluations``: the declared ones, then the others."""
+    names = schema.metric_names(row.dtype)
+    found = {name: float(row["metrics"][name]) for name in names}
+    return found | json.loads(_text(row["more_metrics"]) or "{}")
 
 
 def declared(definition: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
     python scripts/bench/search_real.py [--ranks 16] [--seeds 10] [--problems …] [--unit 1]
 
-Both evaluate the same experiment: 10 drawn sets, then Bayesian ones, each of which takes a
+All evaluate the same experiment: 10 drawn sets, then Bayesian ones, each of which takes a
 log-normal time that depends on its index alone. In the simulation a worker proposes in no time
 and everybody knows at once; the real ranks wait the time and exchange results as they always do.
-Prints the lowest result of each, medians over the seeds, and the mean of log10(real / simulated).
+A second simulation has workers whose proposals last as long as those of the real run did.
+Prints the lowest result of each, medians over the seeds, how long real proposals took and how many
+sets each had to guess that other workers were proposing, and means of log10 of the ratios.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from phs_mpi import Bayesian, Experiment, Random, current, run
 from phs_mpi.log import EntryKind, Log, LogEntry, LogReader
 from phs_mpi.repeats import Contenders
 from phs_mpi.schedule import Event, Finished, Proposed, Ready, Schedule, Start
+from phs_mpi.store import Snapshot, read
 from phs_mpi.worker import Worker
 
 DRAWN = 10
@@ -64,6 +67,7 @@ def simulate(
     lasts: Callable[[int], float],
     workers: int,
     budget: float = math.inf,
+    proposing: Callable[[int], float] = lambda index: 0.0,
 ) -> tuple[LogReader, dict[int, dict]]:
     """The schedule, log and proposals of the real thing, with simulated workers.
 
@@ -77,6 +81,9 @@ def simulate(
     workers : int
     budget : float
         Evaluations after which it stops.
+    proposing : callable
+        ``proposing(index of the evaluation) -> duration`` of a proposal: results that come in
+        meanwhile do not enter it, and who proposes meanwhile can only guess its values.
 
     Returns
     -------
@@ -95,7 +102,7 @@ def simulate(
         contenders=Contenders(len(table), repeats) if repeats.least < repeats.most else None,
     )
     proposers = [Worker(made, table, None) for _ in range(workers)]  # type: ignore[arg-type]
-    ends: list[tuple[float, int, int, float]] = []
+    events: list[tuple[float, int, Event]] = []
     rows: dict[int, Any] = {}
     results: dict[int, float] = {}
     values: dict[int, dict] = {}
@@ -117,42 +124,84 @@ def simulate(
         else:
             proposal = proposers[worker].drawn(index)
         values[repeats.set_of(index)] = proposal.values
-        end = now + lasts(index)
-        heapq.heappush(ends, (end, index, worker, evaluate(proposal.values, index)))
-        if table.bayesian(index):
+        result = evaluate(proposal.values, index)
+        proposed = now + (proposing(index) if table.bayesian(index) else 0.0)
+        end = proposed + lasts(index)
+        heapq.heappush(events, (end, index, Finished(worker, index, result=result)))
+        if proposed > now:
+            heapq.heappush(events, (proposed, index, Proposed(worker, index)))
+        elif table.bayesian(index):
             handle(Proposed(worker, index), now)
 
     for worker in range(workers):
         handle(Ready(worker), 0.0)
-    while ends and len(results) < budget:
-        now, index, worker, result = heapq.heappop(ends)
-        results[index] = result
-        handle(Finished(worker, index, result=result), now)
+    while events and len(results) < budget:
+        now, index, event = heapq.heappop(events)
+        if isinstance(event, Finished):
+            results[index] = event.result
+        handle(event, now)
     reader = LogReader(log, repeats)
     reader.advance(len(log))
     return reader, values
 
 
-def simulated(name: str, seed: int, evaluations: int, workers: int) -> float:
+def simulated(
+    name: str,
+    seed: int,
+    evaluations: int,
+    workers: int,
+    proposing: Callable[[int], float] = lambda index: 0.0,
+) -> float:
     """The lowest result with simulated workers."""
     made, (_, function) = experiment(name, seed, evaluations, 0.0), problem(name, seed)
     reader, _ = simulate(
-        made, lambda values, _: function(values), lambda index: duration(seed, index), workers
+        made,
+        lambda values, _: function(values),
+        lambda index: duration(seed, index),
+        workers,
+        proposing=proposing,
     )
     return min(reader.completed.values())
 
 
-def real(name: str, seed: int, evaluations: int, ranks: int, unit: float) -> float:
-    """The lowest result of a run under mpirun."""
-    from phs_mpi.store import read
-
+def real(name: str, seed: int, evaluations: int, ranks: int, unit: float) -> Snapshot:
+    """What a run under mpirun has written."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "found.h5")
         arguments = ["--one", name, "--seeds", seed, "--evaluations", evaluations, "--unit", unit]
         mpirun(ranks, __file__, *arguments, "--file", file, cwd=folder)
         snapshot = read(file)
         assert snapshot.done.all()
-        return float(snapshot.columns["result"].min())
+        return snapshot
+
+
+def guessed(snapshot: Snapshot) -> float:
+    """Sets that were handed out before, and not in the log yet, per Bayesian proposal."""
+    numbers = range(DRAWN, len(snapshot))
+    unknown = 0
+    for number in numbers:
+        seen = snapshot.log[: snapshot.columns["log_length"][number]]
+        unknown += number - len(np.unique(seen["index"][seen["index"] < number]))
+    return unknown / len(numbers)
+
+
+def compare(name: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+    """A line of the file."""
+    snapshot = real(name, seed, given.evaluations, given.ranks, given.unit)
+    seconds = snapshot.columns["proposing"]
+    workers = given.ranks - 1
+    return {
+        "problem": name,
+        "seed": seed,
+        "ranks": given.ranks,
+        "real": float(snapshot.columns["result"].min()),
+        "simulated": simulated(name, seed, given.evaluations, workers),
+        "delayed": simulated(
+            name, seed, given.evaluations, workers, lambda index: float(seconds[index]) / given.unit
+        ),
+        "proposing": round(float(np.median(seconds[DRAWN:])), 4),
+        "guessed": round(guessed(snapshot), 2),
+    }
 
 
 def main() -> None:
@@ -176,22 +225,32 @@ def main() -> None:
         for name in given.problems:
             if (name, seed) in done:
                 continue
-            line = {"problem": name, "seed": seed, "ranks": given.ranks}
-            line["real"] = real(name, seed, given.evaluations, given.ranks, given.unit)
-            line["simulated"] = simulated(name, seed, given.evaluations, given.ranks - 1)
+            line = compare(name, seed, given)
             done[name, seed] = line
             with given.file.open("a") as out:
                 out.write(json.dumps(line) + "\n")
-    print("| problem | seeds | real | simulated | mean log10(real / simulated) |")
-    print("|---" * 5 + "|")
-    every: list[float] = []
-    for name in given.problems:
-        pairs = np.array([[x["real"], x["simulated"]] for (p, _), x in done.items() if p == name])
-        ratios = np.log10(np.maximum(pairs, NEGLIGIBLE)) @ [1.0, -1.0]
-        every += ratios.tolist()
-        medians = " | ".join(f"{x:.2g}" for x in np.median(pairs, axis=0))
-        print(f"| {name} | {len(pairs)} | {medians} | {_mean(ratios)} |")
-    print(f"| all | {len(every)} | | | {_mean(np.array(every))} |")
+    table(list(done.values()), given.problems)
+
+
+def table(lines: list[dict], problems: Sequence[str]) -> None:
+    """Markdown: medians over the seeds, means of log10 of ratios with their standard errors."""
+    kinds = ("real", "simulated", "delayed")
+    print("| problem | seeds | " + " | ".join(kinds) + " | proposing, s | guessed ", end="")
+    print("| log10(real / simulated) | log10(real / delayed) |")
+    print("|---" * 9 + "|")
+    for name in (*problems, "all"):
+        here = [line for line in lines if name in (line["problem"], "all")]
+        if not here:
+            continue
+        lowest = {kind: np.array([line.get(kind, np.nan) for line in here]) for kind in kinds}
+        cells = ["", "", ""]
+        if name != "all":
+            cells = [f"{np.median(found):.2g}" for found in lowest.values()]
+        for column in ("proposing", "guessed"):
+            cells.append(f"{np.median([line.get(column, np.nan) for line in here]):.2g}")
+        logs = {kind: np.log10(np.maximum(x, NEGLIGIBLE)) for kind, x in lowest.items()}
+        cells += [_mean(logs["real"] - logs[kind]) for kind in kinds[1:]]
+        print(f"| {name} | {len(here)} | " + " | ".join(cells) + " |")
 
 
 def _mean(values: np.ndarray) -> str:

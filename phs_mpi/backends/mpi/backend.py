@@ -34,6 +34,7 @@ from ...log import EntryKind, LogEntry, Outcome, Proposal
 from ...progress import Progress
 from .. import base, placement, serial
 from ..jobtime import requeue_if_due
+from ..monitoring import monitored
 from ..signals import GraceOver, TimeOver, interrupts
 from . import ulfm
 from .exchange import MasterDied
@@ -107,7 +108,10 @@ def _run(
         progress = base.make_progress(job, options)
         base.announce(job, progress, _remarks(world, options, placed) if job.missing else ())
         if job.missing:
-            with Side(world, plan, options, progress) as side:
+            with (
+                monitored(job.monitoring, progress),
+                Side(world, plan, options, progress) as side,
+            ):
                 ending = _serve(side, job, progress)
         status = base.conclude(job, options, progress)
     finally:

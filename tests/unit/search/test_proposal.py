@@ -276,6 +276,7 @@ def awkward_spaces(draw):
         lambda name: Dimension(name, low=-1e308, high=1e308),
         lambda name: Dimension(name, low=1e-300, high=1e300, log=True),
         lambda name: Dimension(name, low=0.3, high=0.3),
+        lambda name: Dimension(name, low=0.38, high=0.44, digits=1),
         lambda name: Dimension(name, low=0, high=3, integer=True),
         lambda name: Dimension(name, low=-1, high=1, digits=3),
         lambda name: Dimension(name, "categorical", categories=("only",)),
