@@ -209,8 +209,8 @@ def write_error(path: Path, what: str, error: BaseException) -> StoreError:
         value=str(path),
         remedy=remedies.get(
             number or 0,
-            "mend the disk or file system (or, if several ranks write, let rank 0 do so with "
-            f"--rank-0-writes), {again}",
+            f"mend the disk or file system, {again} (--rank-0-writes helps where ranks cannot "
+            "write together)",
         ),
     )
 

@@ -205,18 +205,17 @@ class Snapshot:
         return self._raw["evaluations"].take(indices)
 
     def error(self, index: int) -> str:
-        """Why an evaluation failed, or what of it is not kept, in a line; empty if nothing."""
-        if not self.finished[index]:
-            return ""
-        return printable(_text(self.rows([index])["error"][0]), lines=False)
+        """Why an evaluation failed, in a line; empty if it did not."""
+        failed = self.finished[index] and not self.done[index]
+        return _line(self.rows([index])["error"][0]) if failed else ""
 
     def earlier_failure(self, index: int) -> str:
         """Why the last attempt failed that another one followed, or is to; empty without one."""
         if not self.failed_before[index]:
             return ""
         if not self.finished[index]:
-            return _text(self.rows([index])["error"][0])
-        return _text(self._raw["errors"].take([index])[0]) if self.done[index] else ""
+            return _line(self.rows([index])["error"][0])
+        return _line(self._raw["errors"].take([index])[0]) if self.done[index] else ""
 
     def traceback(self, index: int) -> str:
         """End of the traceback of a failed evaluation; empty if there is none."""
@@ -407,3 +406,7 @@ def _plain(value: Any) -> Any:
 
 def _text(raw: Any) -> str:
     return bytes(raw).decode("utf-8", "replace")
+
+
+def _line(raw: Any) -> str:
+    return printable(_text(raw), lines=False)
