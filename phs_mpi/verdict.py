@@ -15,6 +15,7 @@ def verdict(found: Verification) -> str:
     lines = [
         f"{found.path}: {found.rows} rows: {len(found.whole)} whole, {len(found.empty)} empty, "
         f"{len(found.torn)} torn"
+        + (f", {len(found.attempts)} to be tried again" if len(found.attempts) else "")
     ]
     if len(found.torn):
         lines += [f"  whole: {_indices(found.whole)}", f"  torn: {_indices(found.torn)}"]

@@ -329,10 +329,14 @@ class DaskTransport:
     def _keep_files(self, delivery: remote.Delivery) -> None:
         parent = base.evaluations_folder(self._job.output)
         folder = evaluation_folder(parent, delivery.proposal.index, self._job.table.repeats)
-        for name, raw in delivery.files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(raw)
+        try:
+            for name, raw in delivery.files.items():
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(raw)
+        except OSError as error:  # the result counts all the same
+            outcome, lost = delivery.outcome, f"its files are not all kept: {error.strerror}"
+            outcome.error = f"{outcome.error}; {lost}" if outcome.error else lost
         if delivery.left_behind:
             self._events.put(
                 client.Remark(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..log import EntryKind
+from ..log import EntryKind, Status
 from . import schema
 
 
@@ -20,6 +20,16 @@ class RowState(IntEnum):
     EMPTY = 0  # all zero: not evaluated
     WHOLE = 1  # finished, its checksum is right
     TORN = 2  # anything else: cut short, or changed since
+    ATTEMPT = 3  # an attempt that failed, its checksum is right: another one is to follow
+
+
+_UNFINISHED: dict[int, str] = {
+    RowState.EMPTY: "empty",
+    RowState.TORN: "torn",
+    RowState.ATTEMPT: "of an attempt that another one follows",
+}
+
+_INDICES = ("whole", "empty", "torn", "attempts")
 
 
 @dataclass
@@ -31,8 +41,8 @@ class Verification:
     path : Path
     rows : int
         Evaluations that the file has room for.
-    whole, empty, torn : ndarray of int
-        Their indices; `torn` are also those that lie beyond the end of the file.
+    whole, empty, torn, attempts : ndarray of int
+        Their indices: finished, not evaluated, damaged, failed and to be tried again.
     log_entries : int
         Entries of the log.
     contradictions : dict of int to str
@@ -50,6 +60,7 @@ class Verification:
     whole: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     empty: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     torn: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    attempts: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     log_entries: int = 0
     contradictions: dict[int, str] = field(default_factory=dict)
     unlogged: int = 0
@@ -64,13 +75,13 @@ class Verification:
     def to_json(self) -> dict[str, Any]:
         """As plain lists and texts; :meth:`from_json` undoes it."""
         plain = dict(vars(self), path=str(self.path))
-        plain |= {name: getattr(self, name).tolist() for name in ("whole", "empty", "torn")}
+        plain |= {name: getattr(self, name).tolist() for name in _INDICES}
         return plain
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Verification:
         """What :meth:`to_json` made plain."""
-        arrays = {name: np.array(plain[name], int) for name in ("whole", "empty", "torn")}
+        arrays = {name: np.array(plain[name], int) for name in _INDICES}
         wrong = {int(position): text for position, text in plain["contradictions"].items()}
         return cls(**plain | arrays | {"path": Path(plain["path"]), "contradictions": wrong})
 
@@ -89,25 +100,24 @@ def row_states(raw: np.ndarray) -> np.ndarray:
     """
     states = np.full(len(raw), np.uint8(RowState.TORN))
     states[~raw.any(axis=1)] = RowState.EMPTY
-    finished = np.isin(raw[:, -1], schema.FINISHED)
     written = np.isin(raw[:, -1], schema.WRITTEN)
     stored = np.ascontiguousarray(raw[:, -5:-1]).view("<u4").reshape(-1)
     for i in np.flatnonzero(written).tolist():
         if schema.checksum(raw[i].data) == stored[i]:
-            # A failed attempt before another one is not an evaluation yet.
-            states[i] = RowState.WHOLE if finished[i] else RowState.EMPTY
+            tried = raw[i, -1] == Status.RUNNING
+            states[i] = RowState.ATTEMPT if tried else RowState.WHOLE
     return states
 
 
-def contradictions(log: np.ndarray, torn: np.ndarray, empty: np.ndarray) -> dict[int, str]:
+def contradictions(log: np.ndarray, states: np.ndarray) -> dict[int, str]:
     """Entries of the log that cannot be right.
 
     Parameters
     ----------
     log : ndarray of LOG_DTYPE, shape (capacity,)
         The whole dataset.
-    torn, empty : ndarray of bool, shape (evaluations,)
-        Rows that are damaged, or not there.
+    states : ndarray of uint8, shape (evaluations,)
+        Of :class:`RowState`, of the rows.
 
     Returns
     -------
@@ -115,12 +125,12 @@ def contradictions(log: np.ndarray, torn: np.ndarray, empty: np.ndarray) -> dict
         By the number of the entry, what is wrong with it.
     """
     wrong: dict[int, str] = {}
-    length = schema.log_length(log, len(torn))
+    length = schema.log_length(log, len(states))
     for position in (length + np.flatnonzero(used(log[length:]))).tolist():
         kind, index = int(log["kind"][position]), int(log["index"][position])
         wrong[position] = (
             f"is of kind {kind} and set {index}, of which there is none"
-            if not (1 <= kind <= max(EntryKind) and 0 <= index < len(torn))
+            if not (1 <= kind <= max(EntryKind) and 0 <= index < len(states))
             else "follows entries that are none"
         )
     completed: dict[int, int] = {}
@@ -133,8 +143,8 @@ def contradictions(log: np.ndarray, torn: np.ndarray, empty: np.ndarray) -> dict
         elif kind == EntryKind.COMPLETED:
             completed[index] = position
     for index, position in completed.items():
-        if torn[index] or empty[index]:
-            what = "torn" if torn[index] else "empty"
+        what = _UNFINISHED.get(int(states[index]))
+        if what is not None:
             wrong[position] = f"calls evaluation {index} completed, whose row is {what}"
     return wrong
 

@@ -208,17 +208,15 @@ class Snapshot:
         """Why an evaluation failed, or what of it is not kept, in a line; empty if nothing."""
         if not self.finished[index]:
             return ""
-        text = _text(self.rows([index])["error"][0])
-        if self.done[index]:
-            text = schema.without_attempt(text)
-        return printable(text, lines=False)
+        text = _line(self.rows([index])["error"][0])
+        return schema.without_attempt(text) if self.done[index] else text
 
     def earlier_failure(self, index: int) -> str:
         """Why the last attempt failed that another one followed, or is to; empty without one."""
         if not self.failed_before[index]:
             return ""
         if not self.finished[index]:
-            return printable(_text(self.rows([index])["error"][0]), lines=False)
+            return _line(self.rows([index])["error"][0])
         return printable(_text(self._raw["errors"].take([index])[0])) if self.done[index] else ""
 
     def traceback(self, index: int) -> str:
@@ -358,7 +356,7 @@ def check_readable(path: Path) -> None:
 
 def check_format(file: Any, path: Path) -> dict[str, Any]:
     """The root attributes of a results file; refuses what is none, or of a newer format."""
-    other = "move it away, or name another file with --output"
+    other = hdf5.ANOTHER
     attributes = {name: _plain(value) for name, value in file.attrs.items()}
     version = attributes.get("format_version")
     if version is None or "phs_mpi" not in attributes:
@@ -410,3 +408,7 @@ def _plain(value: Any) -> Any:
 
 def _text(raw: Any) -> str:
     return bytes(raw).decode("utf-8", "replace")
+
+
+def _line(raw: Any) -> str:
+    return printable(_text(raw), lines=False)

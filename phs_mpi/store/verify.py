@@ -40,6 +40,13 @@ MOST_SECONDS, SECOND_BYTES = 60.0, 5_000_000
 
 _CHUNK_BYTES = 1 << 22
 
+_STATES = {
+    "whole": RowState.WHOLE,
+    "empty": RowState.EMPTY,
+    "torn": RowState.TORN,
+    "attempts": RowState.ATTEMPT,
+}
+
 
 def verify(path: str | os.PathLike) -> Verification:
     """Check a results file, which others may be writing.
@@ -171,14 +178,15 @@ def _check_parts(file: Any, descriptor: int, found: Verification) -> None:
         found.problems.append(error.message.partition(" is damaged: ")[2])
     except Exception as error:  # what h5py makes of bytes that are none of its own
         raise hdf5.unreadable(found.path, error) from error
-    # The log first: what it calls completed was on disk before.
-    log = _attempt(found, "/log", lambda: _log(file, descriptor, found))
-    _attempt(found, "/evaluations", lambda: _rows(file, descriptor, found))
+    before = list(found.problems)
+    log = _log_and_rows(file, descriptor, found)
+    if found.contradictions:
+        # A run that began this very moment may have voided rows, and said so in the log.
+        time.sleep(LOOK_SECONDS)
+        found.problems = before
+        log = _log_and_rows(file, descriptor, found)
     if log is not None:
-        torn, empty = np.zeros(found.rows, bool), np.zeros(found.rows, bool)
-        torn[found.torn], empty[found.empty] = True, True
         found.log_entries = int(np.count_nonzero(used(log)))
-        found.contradictions = contradictions(log, torn, empty)
         last = schema.last_kinds(log[: schema.log_length(log, found.rows)], found.rows)
         found.unlogged = int(np.count_nonzero(last[found.whole] != EntryKind.COMPLETED))
     definition = _attempt(found, "/definition", lambda: _definition(file, found))
@@ -186,6 +194,15 @@ def _check_parts(file: Any, descriptor: int, found: Verification) -> None:
     _attempt(found, "/parameter_sets", lambda: _sets(file, descriptor, found))
     if definition is not None:
         _attempt(found, "the layout", lambda: _layout(file, definition, found))
+
+
+def _log_and_rows(file: Any, descriptor: int, found: Verification) -> np.ndarray | None:
+    # The log first: what it calls completed was on disk before.
+    log = _attempt(found, "/log", lambda: _log(file, descriptor, found))
+    states = _attempt(found, "/evaluations", lambda: _rows(file, descriptor, found))
+    if log is not None and states is not None:
+        found.contradictions = contradictions(log, states)
+    return log
 
 
 def _attempt(found: Verification, what: str, action: Callable[[], Any]) -> Any:
@@ -215,7 +232,7 @@ def _log(file: Any, descriptor: int, found: Verification) -> np.ndarray:
     return rows.read(0, within)
 
 
-def _rows(file: Any, descriptor: int, found: Verification) -> None:
+def _rows(file: Any, descriptor: int, found: Verification) -> np.ndarray:
     rows = RawRows(descriptor, file["evaluations"])
     size = rows.dtype.itemsize
     within = _within(rows, os.fstat(descriptor).st_size)
@@ -234,9 +251,9 @@ def _rows(file: Any, descriptor: int, found: Verification) -> None:
         missing = len(rows) - within
         found.problems.append(f"/evaluations: {missing} of {len(rows)} rows are cut off")
     found.rows = within
-    found.whole, found.empty, found.torn = (
-        np.flatnonzero(states == state) for state in (RowState.WHOLE, RowState.EMPTY, RowState.TORN)
-    )
+    for name, state in _STATES.items():
+        setattr(found, name, np.flatnonzero(states == state))
+    return states
 
 
 def _bytes(rows: RawRows, start: int, stop: int) -> np.ndarray:

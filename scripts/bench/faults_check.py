@@ -76,6 +76,11 @@ def outcomes(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return table["status"], table["result"]
 
 
+def failed(path: Path) -> list[int]:
+    """Evaluations that the file calls failed or timed out."""
+    return np.flatnonzero(np.isin(outcomes(path)[0], (FAILED, TIMED_OUT))).tolist()
+
+
 def completed_twice(path: Path) -> list[int]:
     """Evaluations that /log calls completed twice, not lost in between."""
     with h5py.File(path, locking=False) as file:

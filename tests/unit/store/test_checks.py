@@ -24,14 +24,15 @@ def finished_row(size=40, status=Status.DONE):
 
 
 def test_states_of_rows():
-    rows = np.zeros((5, 40), np.uint8)
+    rows = np.zeros((6, 40), np.uint8)
     rows[1] = finished_row()
     rows[2] = finished_row(status=Status.FAILED)
     rows[3] = finished_row()
     rows[3, 4] ^= 1
     rows[4, :20] = finished_row()[:20]  # cut short: the status comes last
+    rows[5] = finished_row(status=Status.RUNNING)
     E, W, T = RowState.EMPTY, RowState.WHOLE, RowState.TORN
-    assert row_states(rows).tolist() == [E, W, W, T, T]
+    assert row_states(rows).tolist() == [E, W, W, T, T, RowState.ATTEMPT]
 
 
 @given(st.integers(0, 39), st.integers(1, 255))
@@ -60,15 +61,16 @@ def log_of(*entries, room=4):
         ([(COMPLETED, 2)], {0: "whose row is empty"}),
         ([(COMPLETED, 3)], {0: "whose row is torn"}),
         ([(COMPLETED, 3), (LOST, 3)], {}),
+        ([(COMPLETED, 4)], {0: "whose row is of an attempt"}),
         ([(STARTED, 7)], {0: "set 7, of which there is none"}),
         ([(9, 0)], {0: "kind 9"}),
         ([(STARTED, 0), (0, 5), (COMPLETED, 1)], {2: "follows entries that are none"}),
     ],
 )
 def test_what_a_log_cannot_say(entries, wrong):
-    torn, empty = np.zeros(4, bool), np.zeros(4, bool)
-    empty[2] = torn[3] = True
-    found = contradictions(log_of(*entries), torn, empty)
+    whole, empty, torn, attempt = RowState.WHOLE, RowState.EMPTY, RowState.TORN, RowState.ATTEMPT
+    states = np.array([whole, whole, empty, torn, attempt])
+    found = contradictions(log_of(*entries), states)
     assert found.keys() == wrong.keys()
     for place, words in wrong.items():
         assert words in found[place]

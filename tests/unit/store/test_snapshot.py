@@ -140,7 +140,7 @@ def test_not_hdf5(tmp_path, text):
 def test_cut_short(path):
     with open(path, "r+b") as stream:
         stream.truncate(path.stat().st_size // 2)
-    refused(path, "is truncated: its end is missing; move it away, or name another")
+    refused(path, "is truncated: its end is missing; name another file$")
 
 
 def test_somebody_elses_hdf5(tmp_path):
@@ -237,7 +237,7 @@ class TestAttempts:
         found = verify(tried[0])
         assert found.sound
         assert found.whole.tolist() == [2, 5]
-        assert 14 in found.empty
+        assert found.attempts.tolist() == [14]
 
     def test_a_damaged_one_is_torn(self, tried):
         with h5py.File(tried[0], "r+") as file:
