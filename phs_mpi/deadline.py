@@ -190,7 +190,7 @@ class Deadline:
         if left >= self._estimate:
             return ""
         return (
-            f"{in_words(left)} are left, and by those seen so far one in "
+            f"{in_words(left)} are left before the shutdown, and by those seen so far one in "
             f"{1 / (1 - CONFIDENCE):.0f} evaluations takes {in_words(self._estimate)} or more"
         )
 

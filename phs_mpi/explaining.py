@@ -64,8 +64,8 @@ def explain(snapshot: Snapshot, index: int) -> Explanation:
     source = Source(int(snapshot.columns["source"][place]))
     if source == Source.REPEATED:
         raise NotExplicable(
-            f"set {index} cannot be explained: the evaluation that it was proposed for was lost, "
-            "and its repeats took over the values only",
+            f"set {index} cannot be explained: the evaluation that it was proposed for was lost "
+            "or failed, and others took over the values only",
             value=index,
         )
     if not table.bayesian(place):

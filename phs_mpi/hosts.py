@@ -10,7 +10,7 @@ IN_A_ROW = 5
 
 #: A host is drained only if its failures are less likely than this to be those of the parameter
 #: sets that it happened to get, in the whole run.
-CHANCE = 0.01
+CHANCE = 1e-3
 
 
 @dataclass

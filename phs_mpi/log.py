@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .repeats import ONCE, Repeats, Summary, summarise
 
 
@@ -158,31 +160,57 @@ class LogEntry(NamedTuple):
     row: Any = None
 
 
+_ENTRY = np.dtype([("kind", "u1"), ("index", "i8"), ("worker", "i8"), ("result", "f8")])
+_CHUNK = 1024
+_KINDS = {int(kind): kind for kind in EntryKind}
+
+
 class Log:
     """Append-only list of entries, in the same order on every rank.
 
     One thread appends while another reads: a reader takes a length first and then only
-    looks at entries below it, which never change.
+    looks at entries below it, which never change. An entry takes 25 bytes, and its row if it has
+    one; as objects they would be several times as large, on each of the ranks of a node.
     """
 
     def __init__(self, entries: Iterable[LogEntry] = ()):
-        self._entries = list(entries)
+        self._chunks: list[np.ndarray] = []
+        self._rows: dict[int, Any] = {}  # by position in the log
+        self._length = 0
+        for entry in entries:
+            self.append(entry)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._length
 
     def append(self, entry: LogEntry) -> None:
         """Add one entry at the end."""
-        self._entries.append(entry)
+        place = self._length % _CHUNK
+        if place == 0:
+            self._chunks.append(np.empty(_CHUNK, _ENTRY))
+        self._chunks[-1][place] = entry[:4]
+        if entry.row is not None:
+            self._rows[self._length] = entry.row
+        self._length += 1  # last: only now a reader may look at it
 
     def entries(self, start: int = 0, stop: int | None = None) -> list[LogEntry]:
         """Entries ``start`` to ``stop`` (default: all there are now)."""
-        return self._entries[start:stop]
+        start, stop, _ = slice(start, stop).indices(self._length)
+        found = []
+        while start < stop:
+            first = start % _CHUNK
+            count = min(stop - start, _CHUNK - first)
+            part = self._chunks[start // _CHUNK][first : first + count].tolist()
+            for position, (kind, index, worker, result) in enumerate(part, start):
+                row = self._rows.get(position)
+                found.append(LogEntry(_KINDS[kind], index, worker, result, row))
+            start += count
+        return found
 
     def digest(self, length: int | None = None) -> str:
         """A hash over the first `length` entries, to compare the logs of two ranks."""
         digest = hashlib.sha256()
-        for entry in self._entries[:length]:
+        for entry in self.entries(0, length):
             row = b"" if entry.row is None else bytes(entry.row.tobytes())
             digest.update(struct.pack("<bqqd", entry.kind, entry.index, entry.worker, entry.result))
             digest.update(row)
@@ -214,6 +242,9 @@ class LogReader:
         Sets started and not completed, in log order.
     rows : dict of int to object
         Packed values of the Bayesian sets in `completed` or `pending`.
+    recent : int
+        COMPLETED entries since the last STARTED one: so many evaluations have finished since
+        values were last announced.
     """
 
     def __init__(self, log: Log, repeats: Repeats = ONCE):
@@ -225,6 +256,7 @@ class LogReader:
         self.summaries: dict[int, Summary] = {}
         self.pending: dict[int, None] = {}
         self.rows: dict[int, Any] = {}
+        self.recent = 0
 
     def advance(self, length: int) -> None:
         """Read on to a prefix of `length` entries; shorter than now is an error."""
@@ -235,6 +267,10 @@ class LogReader:
         take = self._take if self._repeats.most == 1 else self._take_repeat
         for entry in self._log.entries(self.length, length):
             take(entry)
+            if entry.kind == EntryKind.STARTED:
+                self.recent = 0
+            elif entry.kind == EntryKind.COMPLETED:
+                self.recent += 1
         self.length = length
 
     def _take(self, entry: LogEntry) -> None:

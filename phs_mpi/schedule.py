@@ -180,6 +180,10 @@ class Schedule:
         self.draining = True
         return self._wake()
 
+    def announced(self, index: int) -> bool:
+        """Whether the log has what a running or failed attempt evaluates."""
+        return index in self._announced
+
     def check(self) -> None:
         """Raise AssertionError unless each index is in exactly one state."""
         to_do = self._drawn + self._bayesian + [i for held in self._held.values() for i in held]

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phs_mpi.log import EntryKind
+
 BENCH = Path(__file__).resolve().parent.parent / "scripts" / "bench"
 
 
@@ -91,6 +93,38 @@ def test_cost_is_measured_once_and_set_beside_the_quickest_other(bench, tmp_path
     known = {(r["n"], r["pending"], r["method"]): r for r in lines}
     assert search_cost.expected(known, 24, 0, "skopt") == 40.0
     assert search_cost.expected(known, 24, 31, "skopt") == 0.0
+
+
+@pytest.mark.parametrize("n", [10, 50, 200, 400, 1000, 5000])
+def test_a_refit_of_ours_falls_into_the_cycles_that_are_measured(bench, n):
+    import search_cost
+
+    from phs_mpi.search.model import last_fit
+
+    known = search_cost.begin(n, 20)
+    assert n <= known < n + 64
+    assert last_fit(known + 20) > last_fit(known)
+
+
+def test_simulated_workers_may_take_their_time_to_propose(bench):
+    """A set that is being proposed is not in the log: others finish before it starts."""
+    import search_real
+
+    follow = {}
+    for lasts in (0.0, 0.7):
+        made = search_real.experiment("branin", 0, 24, 0.0)
+        reader, values = search_real.simulate(
+            made, lambda v, _: v["x0"], lambda i: 1 + i / 64, 4, proposing=lambda _, t=lasts: t
+        )
+        assert sorted(values) == sorted(reader.completed) == list(range(24))
+        entries = reader._log.entries()
+        searched = [
+            k for k, e in enumerate(entries) if e.kind == EntryKind.STARTED and e.index > 13
+        ]
+        follow[lasts] = sum(entries[k - 1].kind == EntryKind.COMPLETED for k in searched)
+        assert len(searched) == 10
+    assert follow[0.0] == 10  # each starts at the moment in which another has finished
+    assert follow[0.7] < 10
 
 
 def test_the_ablation_is_paired_by_problem_and_seed(bench, capsys):

@@ -228,6 +228,8 @@ def make_job(experiment: Experiment, options: Options, provenance: dict[str, str
     """
     table = experiment.table()
     time = jobtime.find(options)
+    if options.quiet:
+        time = time._replace(remark="")
     output = options.output or default_output(experiment)
     if not options.store:
         missing = np.flatnonzero(table.repeats.required(len(table))).tolist()

@@ -231,8 +231,9 @@ class ClientLoop:
             self._handle(Lost(event.worker))
         elif isinstance(event, Announced):
             index = event.proposal.index
-            if index in self._first:
-                return  # an earlier attempt has announced them
+            if self._schedule.announced(index):
+                return  # by an earlier attempt
+            self._first.pop(index, None)  # its values were given up with a worker
             row = self._job.table.pack(index, event.proposal.values)
             self._handle(Proposed(event.worker, index, row))
         else:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import BackendError
 
@@ -123,8 +123,23 @@ def amount(value: Any) -> float | str | None:
     return number
 
 
-def deal(seen: Sequence[Seen], wanted: float | str | None, host: str) -> list[dict[str, str]]:
-    """What to set for each worker of one node.
+class Dealt(NamedTuple):
+    """What a worker gets.
+
+    Attributes
+    ----------
+    devices : dict of str to str
+        The variables to set; empty if nothing has to change.
+    share : float or None
+        GPUs it has then; a part of one that it shares. None: that is not known.
+    """
+
+    devices: dict[str, str]
+    share: float | None = None
+
+
+def deal(seen: Sequence[Seen], wanted: float | str | None, host: str) -> list[Dealt]:
+    """What each worker of one node gets.
 
     Parameters
     ----------
@@ -135,33 +150,50 @@ def deal(seen: Sequence[Seen], wanted: float | str | None, host: str) -> list[di
     host : str
         Name of the node, for messages.
 
-    Returns
-    -------
-    list of dict
-        For each worker the variables to set, empty if nothing has to change.
-
     Raises
     ------
     BackendError
         If there are too few.
     """
-    workers, first = len(seen), seen[0]
-    if wanted == ALL or (wanted is None and not first.count):
-        return [{} for _ in seen]
+    if wanted == ALL:
+        return [Dealt({}) for _ in seen]
     if wanted == 0:
-        return [each.part(()) for each in seen]
-    if any(each.identity != first.identity for each in seen):  # the launcher has dealt already
-        _check_dealt(seen, wanted, host)
-        return [{} for _ in seen]
+        return [Dealt(each.part(()), 0.0 if each.lists else None) for each in seen]
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for position, each in enumerate(seen):
+        groups.setdefault(each.identity, []).append(position)
+    # Several: the launcher has bound tasks to devices, for good reasons.
+    apart = sum(map(len, groups)) == len(set().union(*groups))
+    dealt = [Dealt({})] * len(seen)
+    for members in groups.values():
+        theirs = [seen[position] for position in members]
+        as_bound = len(groups) > 1 and not (apart and _enough(theirs[0].count, len(theirs), wanted))
+        parts = (_as_bound if as_bound else _deal_alike)(theirs, wanted, host)
+        for position, part in zip(members, parts, strict=True):
+            dealt[position] = part
+    return dealt
+
+
+def _deal_alike(seen: Sequence[Seen], wanted: float | str | None, host: str) -> list[Dealt]:
+    """Deal to workers that all see the same."""
+    workers, first = len(seen), seen[0]
+    if wanted is None and not first.count:
+        return [Dealt({}) for _ in seen]
     if wanted is None and first.count < workers and not first.named:
-        return [{} for _ in seen]  # nobody has spoken of GPUs: the target may need none
+        return [Dealt({}) for _ in seen]  # nobody has spoken of GPUs: the target may need none
     if not _enough(first.count, workers, wanted):
         raise _too_few(first, workers, wanted, host)
-    each = first.count // workers if wanted is None else float(wanted)
-    if each < 1:
-        return [one.part([number % first.count]) for number, one in enumerate(seen)]
-    size = int(each)
-    return [one.part(range(number * size, (number + 1) * size)) for number, one in enumerate(seen)]
+    size = first.count // workers if wanted is None else int(float(wanted))
+    if size:
+        return [
+            Dealt(each.part(range(number * size, (number + 1) * size)), float(size))
+            for number, each in enumerate(seen)
+        ]
+    places = [number % first.count for number in range(workers)]
+    return [
+        Dealt(each.part([place]), 1 / places.count(place))
+        for each, place in zip(seen, places, strict=True)
+    ]
 
 
 def _enough(count: int, workers: int, wanted: float | str | None) -> bool:
@@ -173,13 +205,15 @@ def _enough(count: int, workers: int, wanted: float | str | None) -> bool:
     return count * math.floor(1 / wanted + 1e-9) >= workers
 
 
-def _check_dealt(seen: Sequence[Seen], wanted: float | str | None, host: str) -> None:
-    least = min(each.count for each in seen)
-    if wanted is not None and float(wanted) >= 1 and least < float(wanted):
+def _as_bound(seen: Sequence[Seen], wanted: float | str | None, host: str) -> list[Dealt]:
+    """Leave workers what the launcher has bound them to, if that is what is wanted."""
+    if wanted is not None and not _enough(seen[0].count, len(seen), wanted):
         raise BackendError(
-            f"{OPTION} {wanted:g}: the launcher has given a worker on {host} {least}",
-            remedy="ask it for as many (srun --gpus-per-task), or leave out this option",
+            f"{OPTION} {wanted:g}: the launcher has given {len(seen)} worker"
+            f"{'s' if len(seen) > 1 else ''} on {host} {seen[0]}",
+            remedy="ask it for more (as with srun --gpus-per-task), or leave out this option",
         )
+    return [Dealt({}, each.count / len(seen) if each.lists else None) for each in seen]
 
 
 def _too_few(seen: Seen, workers: int, wanted: float | str | None, host: str) -> BackendError:

@@ -117,7 +117,7 @@ def _slurm_left() -> float:
         return int(end) - time.time()
     if not job_id():
         return math.inf
-    # Older than SLURM 22.05: one question, by one process.
+    # SLURM 22.05 does not set it: one question, by one process.
     answer = _ask("squeue", "--noheader", "--jobs", job_id(), "--format", "%L")
     said = answer.stdout.strip() if answer is not None else ""
     try:
@@ -177,7 +177,9 @@ def requeue_if_due(
         say("not requeued: this run could not finish a single evaluation in its time")
         return
     state = _ask("squeue", "--noheader", "--jobs", job_id(), "--format", "%T")
-    if state is not None and state.stdout.strip() in ("CANCELLED", "COMPLETED"):
+    if state is None or state.stdout.strip() != "RUNNING":
+        # Somebody has cancelled it, or it is being preempted: what follows is not ours to say.
+        say(f"not requeued: SLURM is already ending job {job_id()}")
         return
     say(f"asking SLURM to run job {job_id()} again")
     answer = _ask("scontrol", "requeue", job_id())

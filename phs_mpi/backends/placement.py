@@ -75,33 +75,21 @@ def decide(findings: Sequence[Finding], wanted: float | str | None, host: str) -
         If there are too few GPUs.
     """
     workers = [finding for finding in findings if finding.works]
-    dealt = gpus.deal([worker.seen for worker in workers], wanted, host) if workers else []
+    dealt = gpus.deal([worker.seen for worker in workers], wanted, host)
     numbers = threads.of_each([worker.cores for worker in workers])
+    devices = {name for worker in workers for name in worker.seen.identity}
     rest = iter(zip(dealt, numbers, strict=True))
     places = []
     for finding in findings:
         if finding.works:
-            devices, number = next(rest)
-            count = None if wanted == gpus.ALL else _count(finding.seen, devices, dealt)
-            among = finding.seen.count if devices and count else 0
-            places.append(Place(devices, count, number if finding.sets_threads else None, among))
-        elif wanted == gpus.ALL or not (finding.seen.named or any(dealt)):
+            gets, number = next(rest)
+            own = number if finding.sets_threads else None
+            places.append(Place(*gets, own, len(devices) if gets.devices and gets.share else 0))
+        elif wanted == gpus.ALL or not (finding.seen.named or any(gets.devices for gets in dealt)):
             places.append(Place())
         else:  # it evaluates nothing
             places.append(Place(finding.seen.part(())))
     return places
-
-
-def _count(
-    seen: gpus.Seen, devices: dict[str, str], dealt: Sequence[dict[str, str]]
-) -> float | None:
-    """GPUs of a worker that is to set these variables, among all of its node."""
-    if not devices:  # it keeps what the launcher has given it
-        return float(seen.count) if seen.lists and seen.named else None
-    value = next(iter(devices.values()))
-    if value == gpus.NONE:
-        return 0.0
-    return (value.count(",") + 1) / dealt.count(devices)
 
 
 @contextlib.contextmanager
@@ -176,7 +164,7 @@ def remark(of_workers: Sequence[tuple[str, Place]]) -> list[str]:
     of_workers : sequence of (str, Place)
         Node and place of each.
     """
-    hosts = {host: place.among for host, place in of_workers}
+    hosts = {host for host, _ in of_workers}
     places = [place for _, place in of_workers]
     counts = sorted({place.count for place in places if place.count is not None})
     numbers = sorted({place.threads for place in places if place.threads is not None})
@@ -188,13 +176,12 @@ def remark(of_workers: Sequence[tuple[str, Place]]) -> list[str]:
     if not words:
         return []
     line = f"{' and '.join(words)} a worker on {len(hosts)} node{'s' if len(hosts) > 1 else ''}"
-    used = {(host, name) for host, place in of_workers for name in _first(place.devices)}
-    idle = sum(hosts.values()) - len(used)
+    idle = 0
+    for host in hosts:
+        here = [place for name, place in of_workers if name == host]
+        if all(place.among for place in here):
+            idle += here[0].among - round(sum(place.count or 0 for place in here))
     return [line + (f"; {_range([idle], 'GPU')} idle" if idle > 0 else "")]
-
-
-def _first(devices: dict[str, str]) -> list[str]:
-    return next(iter(devices.values()), gpus.NONE).split(",")
 
 
 def _range(numbers: Sequence[float], what: str) -> str:

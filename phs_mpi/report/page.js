@@ -109,7 +109,7 @@
 
     render() {
       const last = Math.min(this.first + PAGE, this.shown.length);
-      this.body.replaceChildren(...this.shown.slice(this.first, last), ...this.fixed);
+      this.body.replaceChildren(...this.fixed, ...this.shown.slice(this.first, last));
       if (!this.where) return;
       this.back.disabled = this.first === 0;
       this.next.disabled = last === this.shown.length;

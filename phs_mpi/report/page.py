@@ -30,6 +30,8 @@ NAMED = 20
 #: Dots per inch of the figures.
 DPI = 110
 
+#: What stands in the message of a figure that cannot be drawn before the reason.
+_LACKS = re.compile(r"^has (nothing|too little) for [^:]*: ")
 #: A number in a message.
 _NUMBER = re.compile(r"\d[\d.]*(?:e[+-]?\d+)?")
 
@@ -60,7 +62,8 @@ def draw(snapshot: Snapshot) -> Drawn:
         try:
             make(snapshot, options).savefig(picture, format="png", dpi=DPI)
         except PhsError as error:
-            drawn.lacking[kind] = str(error).removeprefix(f"{snapshot.path} ")
+            text = str(error).removeprefix(f"{snapshot.path} ")
+            drawn.lacking[kind] = _LACKS.sub("", text)
         else:
             drawn.figures[kind] = picture.getvalue()
     return drawn
@@ -201,9 +204,7 @@ def _costs(snapshot: Snapshot) -> str:
 
 
 def _provenance(snapshot: Snapshot) -> str:
-    shown: list[tuple[str, Any]] = [
-        (name.replace("_", " "), value) for name, value in snapshot.attributes.items()
-    ]
+    shown = [(name, value) for name, value in snapshot.attributes.items() if value != ""]
     skipped = ("parameters", "groups", "seed", "target")
     shown += [(k, v) for k, v in snapshot.definition.items() if k not in skipped]
     rows = "".join(f"<tr><th scope=row>{escape(str(k))}<td>{escape(str(v))}" for k, v in shown)
@@ -226,7 +227,9 @@ def _listed(items: Iterable[str]) -> str:
 
 
 def _strategy(described: dict[str, Any]) -> str:
-    options = {k: v for k, v in described.items() if k != "strategy" and v not in (None, False)}
+    options = {
+        k: v for k, v in described.items() if k != "strategy" and v is not None and v is not False
+    }
     shown = ", ".join(f"{k}={_short(v)}" for k, v in options.items())
     return f"{described['strategy']}({shown})"
 

@@ -40,14 +40,14 @@ class Column(NamedTuple):
     numeric: bool
 
 
-def column(head: str, values: Iterable[Any]) -> Column:
+def column(head: str, values: Iterable[Any], form: str = ".6g") -> Column:
     """A column of values; None and NaN are missing.
 
-    Numbers are shown with six digits and sorted by all of theirs.
+    Numbers that are no integers are shown in a format, and sorted by all of their digits.
     """
     found = [value.item() if isinstance(value, np.generic) else value for value in values]
     numeric = all(_is_number(value) for value in found if value is not None)
-    return Column(head, [_number(v) if numeric else _text(v) for v in found], numeric)
+    return Column(head, [_number(v, form) if numeric else _text(v) for v in found], numeric)
 
 
 def times(head: str, seconds: Iterable[float]) -> Column:
@@ -188,51 +188,42 @@ def _status(status: int, running: bool) -> str:
 
 
 def costs_table(snapshot: Snapshot) -> str:
-    """Where the time of each worker went."""
+    """Where the time of each worker went, and above that of all of them."""
     rows = snapshot.rows(np.flatnonzero(snapshot.finished))
     hosts, host = np.unique(rows["host"], return_inverse=True)
     workers, row = np.unique(np.stack([host, rows["worker"]]), axis=1, return_inverse=True)
-    row, count = row.ravel(), workers.shape[1]
 
     def total(values: np.ndarray) -> np.ndarray:
-        return np.bincount(row, np.maximum(values, 0), minlength=count)
+        each = np.bincount(row.ravel(), np.maximum(values, 0), minlength=workers.shape[1])
+        return np.append(each.sum(), each)
 
     spent = {
         "evaluating": total(rows["end"] - rows["start"]),
         "proposing": total(rows["proposing"]),
         "waiting": total(rows["waiting"]),
     }
-    whole = np.maximum(sum(spent.values()), 1e-300)
-    names = [decoded(hosts[h]) for h in workers[0]]
     columns = [
-        column("worker", [*workers[1].tolist(), None]),
-        column("node", [*names, "all workers"]),
-        column("evaluations", [*np.bincount(row, minlength=count).tolist(), len(rows)]),
-        column(
-            "failed",
-            [
-                *total(rows["status"] != Status.DONE).astype(int).tolist(),
-                int((rows["status"] != Status.DONE).sum()),
-            ],
-        ),
+        column("worker", [None, *workers[1].tolist()]),
+        column("node", ["all workers", *(decoded(hosts[h]) for h in workers[0])]),
+        column("evaluations", total(np.ones(len(rows))).astype(int)),
+        column("failed", total(rows["status"] != Status.DONE).astype(int)),
     ]
-    for name, seconds in spent.items():
-        columns.append(column(f"{name}, s", [*seconds.round(3), seconds.sum().round(3)]))
-    shares = [np.append(s, s.sum()) / np.append(whole, whole.sum()) for s in spent.values()]
-    for name, share in zip(spent, shares, strict=True):
-        columns.append(column(f"{name}, %", (100 * share).round(1)))
-    columns.append(Column("shares", [_bar(share) for share in zip(*shares, strict=True)], False))
-    return table(
-        columns, identity="table-of-workers", name="Workers", classes=[""] * count + ["total"]
-    )
+    columns += [column(f"{name}, s", seconds, ".3f") for name, seconds in spent.items()]
+    whole = np.maximum(np.sum(list(spent.values()), axis=0), 1e-300)
+    shares = {name: seconds / whole for name, seconds in spent.items()}
+    columns += [column(f"{name}, %", 100 * share, ".1f") for name, share in shares.items()]
+    bars = [_bar(*of_one) for of_one in zip(*shares.values(), strict=True)]
+    columns.append(Column("shares", bars, False))
+    classes = ["total"] + [""] * workers.shape[1]
+    return table(columns, identity="table-of-workers", name="Workers", classes=classes)
 
 
-def _bar(shares: Sequence[float]) -> str:
+def _bar(evaluating: float, proposing: float, waiting: float) -> str:
+    shares = {"evaluating": evaluating, "proposing": proposing, "waiting": waiting}
     parts = "".join(
-        f'<i class="{name}" style="width:{100 * share:.1f}%"></i>'
-        for name, share in zip(("evaluating", "proposing", "waiting"), shares, strict=True)
+        f'<i class="{name}" style="width:{100 * share:.1f}%"></i>' for name, share in shares.items()
     )
-    return f'<td data-v="{shares[0]:.4f}"><span class="bar" aria-hidden="true">{parts}</span>'
+    return f'<td data-v="{evaluating:.4f}"><span class="bar" aria-hidden="true">{parts}</span>'
 
 
 def decoded(raw: Any) -> str:
@@ -258,10 +249,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _number(value: Any) -> str:
+def _number(value: Any, form: str) -> str:
     if value is None or value != value:
         return "<td>"
-    shown = str(value) if isinstance(value, int) else f"{value:.6g}"
+    shown = str(value) if isinstance(value, int) else format(value, form)
     exact = str(value)
     return f"<td>{shown}" if shown == exact else f'<td data-v="{exact}">{shown}'
 

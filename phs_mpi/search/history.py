@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,13 @@ import numpy as np
 from phs_mpi.encoding import Dimension, Space
 from phs_mpi.log import LogReader, Proposal, Source
 from phs_mpi.parameters import NumpyType, ParameterType
-from phs_mpi.search.proposal import Engine, SpaceExhausted, Suggestion
+from phs_mpi.search.proposal import (
+    ENUMERABLE,
+    MIN_RESULTS,
+    Engine,
+    SpaceExhausted,
+    Suggestion,
+)
 from phs_mpi.strategies import Bayesian
 
 if TYPE_CHECKING:
@@ -68,8 +75,8 @@ def _given_dimension(table: Table, name: str, kind: ParameterType) -> Dimension 
     return Dimension(name, kind="categorical", categories=tuple(categories), free=False)
 
 
-#: Sets handed out just before this one whose values are not in the log yet: so many of their
-#: proposals are worked out here, so that workers that ask at the same instant differ.
+#: Sets handed out at the same instant as this one: so many of their proposals are worked out here,
+#: at most, so that they differ from its own.
 SIMULTANEOUS = 8
 
 
@@ -211,18 +218,28 @@ class TableProposer:
         )
 
     def _silent(self, number: int, reader: LogReader) -> list[int]:
-        """Bayesian sets that were handed out before this one and are not in the log yet.
+        """Bayesian sets that other workers are proposing at this instant, from what we see.
 
-        Sets are handed out in ascending order, and a drawn set enters the log when it is
-        handed out: what is missing below `number` is being proposed by another worker.
+        Sets are handed out in ascending order, one for each evaluation that finishes, and a drawn
+        set enters the log when it is handed out: what is missing below `number` is being proposed
+        by another worker. Set j was handed out `number` - j evaluations ago (with repeats, so many
+        times their number). If values have been announced since, its worker has seen a shorter
+        log: what it would propose from ours is not what it evaluates, and the best place would be
+        left to nobody. Only where values can be used up, or are no more than points of a sequence,
+        all are worked out.
         """
         if self._experiment.wait_for_all:
             return []
+        finite = sum(map(math.isfinite, reader.completed.values()))
+        space = self._engine(int(self._table.group_of[number])).space
+        every = finite < MIN_RESULTS or (space.size is not None and space.size <= ENUMERABLE)
+        each = self._table.repeats.least
         silent: list[int] = []
         for i in range(number - 1, -1, -1):
             if (
                 len(silent) == SIMULTANEOUS
                 or not self._table.groups[self._table.group_of[i]].bayesian
+                or not (every or each * (number - i) < reader.recent)
             ):
                 break
             if i not in reader.completed and i not in reader.pending:

@@ -19,6 +19,9 @@ from .schema import ENUMS
 #: Everybody with HDF5 1.8 can read the file, and a killed writer leaves no "open" mark in it.
 LIBVER = ("earliest", "v110")
 
+#: Remedy for whoever reads a file; a run has another (see resume.py).
+ANOTHER = "name another file"
+
 _FULL = 1 << 16  # a disk with fewer free bytes counts as full
 
 
@@ -215,12 +218,12 @@ def write_error(path: Path, what: str, error: BaseException) -> StoreError:
 def unreadable(path: Path, error: BaseException) -> StoreError:
     """The error to raise where the file at `path` cannot be opened or read."""
     text = str(error)
-    other = "move it away, or name another file with --output"
+    other = ANOTHER
     if isinstance(error, PermissionError) or error_number(error) in (errno.EACCES, errno.EPERM):
         return StoreError(
             f"{path}: permission denied",
             value=str(path),
-            remedy="change its permissions, or name another file with --output",
+            remedy="change its permissions, or name another file",
         )
     if "truncated file" in text:
         return StoreError(

@@ -90,10 +90,10 @@ def prepare(
         creation.create(path, table, definition, source, provenance)
         return Resume(True, np.flatnonzero(table.repeats.required(len(table))).tolist())
     creation.check_folder(path, 0)
-    snapshot = read(path, verify=True)
+    snapshot = _read_for_a_run(path)
     _refuse_other(snapshot, table, definition)
     if not os.access(path, os.W_OK):
-        raise hdf5.unreadable(path, PermissionError())
+        raise _with_remedy_of_a_run(hdf5.unreadable(path, PermissionError()))
     notes = [
         f"{line}: this run goes by the latter"
         for line in schema.changes(snapshot.definition, definition)
@@ -125,6 +125,22 @@ def prepare(
     spent = snapshot.columns["end"] - snapshot.columns["start"] + snapshot.columns["proposing"]
     seconds = spent[snapshot.finished].tolist()
     return Resume(False, missing.tolist(), _entries(snapshot, table, finished, log), notes, seconds)
+
+
+def _read_for_a_run(path: Path) -> Snapshot:
+    try:
+        return read(path, verify=True)
+    except StoreError as error:
+        raise _with_remedy_of_a_run(error) from error
+
+
+def _with_remedy_of_a_run(error: StoreError) -> StoreError:
+    """What a run may do that a reader may not: make another file."""
+    if error.remedy == hdf5.ANOTHER:
+        error.remedy = f"move it away, or {hdf5.ANOTHER} with --output"
+    elif error.remedy and error.remedy.endswith(hdf5.ANOTHER):
+        error.remedy += " with --output"
+    return error
 
 
 # -- is it ours? ---------------------------------------------------------------------------

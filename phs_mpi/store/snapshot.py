@@ -354,7 +354,7 @@ def check_readable(path: Path) -> None:
 
 def check_format(file: Any, path: Path) -> dict[str, Any]:
     """The root attributes of a results file; refuses what is none, or of a newer format."""
-    other = "move it away, or name another file with --output"
+    other = hdf5.ANOTHER
     attributes = {name: _plain(value) for name, value in file.attrs.items()}
     version = attributes.get("format_version")
     if version is None or "phs_mpi" not in attributes:

@@ -30,7 +30,8 @@ experiment.add({evaluations}, x=Random(0, 1))
 """
 
 
-def mpirun(ranks, *arguments, cwd=None):
+def mpirun_command(ranks, *arguments):
+    """Command line and environment of a Python program on so many ranks."""
     beside = Path(sys.executable).parent / "mpirun"
     program = str(beside) if beside.exists() else shutil.which("mpirun")
     environment = os.environ | {
@@ -40,8 +41,14 @@ def mpirun(ranks, *arguments, cwd=None):
         "OMPI_MCA_mpi_yield_when_idle": "1",
         "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
     }
+    return [program, "-n", str(ranks), sys.executable, *map(str, arguments)], environment
+
+
+def mpirun(ranks, *arguments, cwd=None):
+    """What such a program prints; ends this one if it fails."""
+    command, environment = mpirun_command(ranks, *arguments)
     done = subprocess.run(
-        [program, "-n", str(ranks), sys.executable, *map(str, arguments)],
+        command,
         cwd=cwd,
         env=environment,
         capture_output=True,

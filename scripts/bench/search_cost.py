@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -19,6 +20,11 @@ PENDING = (0, 31)
 LONGEST, PATIENCE = 20.0, 40.0
 
 
+def begin(n: int, cycles: int) -> int:
+    """The least number of results, `n` or more, with a refit of ours in the cycles that follow."""
+    return next(known for known in itertools.count(n) if last_fit(known + cycles) > known)
+
+
 def cost(method: str, n: int, pending: int, cycles: int) -> dict[str, float]:
     """Processor time of tell + ask on the six-dimensional Hartmann function.
 
@@ -27,7 +33,8 @@ def cost(method: str, n: int, pending: int, cycles: int) -> dict[str, float]:
     method : str
         In METHODS.
     n : int
-        Results known before, at random points.
+        Results known before, at random points: so many, or up to 63 more, so that we have a refit
+        in the cycles; the others fit theirs in every cycle.
     pending : int
         Points that are being evaluated all the while.
     cycles : int
@@ -38,8 +45,9 @@ def cost(method: str, n: int, pending: int, cycles: int) -> dict[str, float]:
     dict
         ``first``: seconds of the first proposal, imports included; ``cycle``: mean seconds of
         tell + ask in the ``cycles`` that followed it; ``refits``: of our hyperparameters among
-        these (the others fit theirs in every cycle).
+        these; ``known``: results before.
     """
+    n = begin(n, cycles)
     space, function = problem("hartmann6", 0)
     search = METHODS[method](space, 0)
     rng = np.random.default_rng(1)
@@ -58,7 +66,7 @@ def cost(method: str, n: int, pending: int, cycles: int) -> dict[str, float]:
         done += 1
     spent = (time.process_time() - begun) / done
     sizes = {last_fit(n + k) for k in range(done + 1)}
-    return {"first": first, "cycle": spent, "cycles": done, "refits": len(sizes) - 1}
+    return {"first": first, "cycle": spent, "cycles": done, "refits": len(sizes) - 1, "known": n}
 
 
 def measure(

@@ -7,7 +7,7 @@ log-normal time that depends on its index alone. In the simulation a worker prop
 and everybody knows at once; the real ranks wait the time and exchange results as they always do.
 A second simulation has workers whose proposals last as long as those of the real run did.
 Prints the lowest result of each, medians over the seeds, how long real proposals took and how many
-sets each had to guess that other workers were proposing, and means of log10 of the ratios.
+sets others were proposing meanwhile, whose values are unknown, and means of log10 of the ratios.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def simulate(
         Evaluations after which it stops.
     proposing : callable
         ``proposing(index of the evaluation) -> duration`` of a proposal: results that come in
-        meanwhile do not enter it, and who proposes meanwhile can only guess its values.
+        meanwhile do not enter it, and who proposes meanwhile does not know its values.
 
     Returns
     -------
@@ -175,14 +175,14 @@ def real(name: str, seed: int, evaluations: int, ranks: int, unit: float) -> Sna
         return snapshot
 
 
-def guessed(snapshot: Snapshot) -> float:
+def unknown(snapshot: Snapshot) -> float:
     """Sets that were handed out before, and not in the log yet, per Bayesian proposal."""
     numbers = range(DRAWN, len(snapshot))
-    unknown = 0
+    count = 0
     for number in numbers:
         seen = snapshot.log[: snapshot.columns["log_length"][number]]
-        unknown += number - len(np.unique(seen["index"][seen["index"] < number]))
-    return unknown / len(numbers)
+        count += number - len(np.unique(seen["index"][seen["index"] < number]))
+    return count / len(numbers)
 
 
 def compare(name: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def compare(name: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
             name, seed, given.evaluations, workers, lambda index: float(seconds[index]) / given.unit
         ),
         "proposing": round(float(np.median(seconds[DRAWN:])), 4),
-        "guessed": round(guessed(snapshot), 2),
+        "unknown": round(unknown(snapshot), 2),
     }
 
 
@@ -235,7 +235,7 @@ def main() -> None:
 def table(lines: list[dict], problems: Sequence[str]) -> None:
     """Markdown: medians over the seeds, means of log10 of ratios with their standard errors."""
     kinds = ("real", "simulated", "delayed")
-    print("| problem | seeds | " + " | ".join(kinds) + " | proposing, s | guessed ", end="")
+    print("| problem | seeds | " + " | ".join(kinds) + " | proposing, s | unknown ", end="")
     print("| log10(real / simulated) | log10(real / delayed) |")
     print("|---" * 9 + "|")
     for name in (*problems, "all"):
@@ -246,7 +246,7 @@ def table(lines: list[dict], problems: Sequence[str]) -> None:
         cells = ["", "", ""]
         if name != "all":
             cells = [f"{np.median(found):.2g}" for found in lowest.values()]
-        for column in ("proposing", "guessed"):
+        for column in ("proposing", "unknown"):
             cells.append(f"{np.median([line.get(column, np.nan) for line in here]):.2g}")
         logs = {kind: np.log10(np.maximum(x, NEGLIGIBLE)) for kind, x in lowest.items()}
         cells += [_mean(logs["real"] - logs[kind]) for kind in kinds[1:]]

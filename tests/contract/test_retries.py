@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import DaskCluster, environment
 
 import phs_mpi
 from phs_mpi.log import Status
@@ -272,16 +273,10 @@ def hosts(launch):
             capture_output=True,
             text=True,
             timeout=120,
-            env=os.environ | {"OMPI_MCA_orte_keep_fqdn_hostnames": "1"} | _environment(),
+            env=environment(),
         )
 
     return run
-
-
-def _environment() -> dict[str, str]:
-    from conftest import environment
-
-    return environment()
 
 
 class TestHosts:
@@ -308,3 +303,41 @@ class TestHosts:
         assert done.returncode == 1, done.stderr
         assert "gets nothing more" not in done.stderr
         assert read(launch.folder / "experiment.h5").finished.all()
+
+
+def test_a_worker_that_is_lost_in_the_second_attempt(launch, tmp_path_factory):
+    """The values go with it: what is recorded belongs to what was evaluated in the end."""
+    cluster = DaskCluster(tmp_path_factory.mktemp("cluster"), workers=3)
+    try:
+        text = EXPERIMENT.replace("OPTIONS", "retries=1, seed=2")
+        launch.write(
+            "experiment.py",
+            text
+            + """
+def once():
+    mine = [c for c in calls() if c["index"] == phs_mpi.current().index]
+    if len(mine) == 1:
+        sys.exit(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+ENDS["once"] = once
+experiment.add(4, how="works", times=0, x=Random(-1, 1))
+experiment.add(how="once", times=2, x=Bayesian(-1, 1))
+experiment.add(6, how="works", times=0, x=Bayesian(-1, 1))
+""",
+        )
+        done = launch.phs(
+            None, "experiment.py", "--backend", "dask", "--scheduler", cluster.address
+        )
+        assert done.returncode == 0, done.stderr
+        assert "is gone; what it ran is run again" in done.stderr
+    finally:
+        cluster.close()
+    snapshot = read(launch.folder / "experiment.h5", verify=True)
+    assert snapshot.done.all()
+    made = calls(launch.folder)
+    assert len(made[4, 0]) == 3
+    assert made[4, 0][0]["x"] == made[4, 0][1]["x"]
+    for index in range(11):
+        assert snapshot.values(index)["x"] == snapshot.columns["result"][index]
+        assert snapshot.values(index)["x"] == made[index, 0][-1]["x"]

@@ -8,6 +8,8 @@ import signal
 import pytest
 from jobs import SCRIPTS, Folder
 
+from phs_mpi.log import Status
+
 #: What a job of the script has: three workers.
 SMALL = ("--ntasks=4", "--cpus-per-task=1")
 
@@ -137,3 +139,37 @@ def test_a_lost_node_costs_what_ran_on_it(two_nodes, tmp_path, loss):
     folder.check_complete(100, job, again=3)
     if loss == "dead":
         assert two_nodes.job(job)["NodeList"] == "n1"
+
+
+BROKEN_NODE = """
+import os, socket, time
+from phs_mpi import Experiment, Grid
+
+def target(i):
+    time.sleep(0.2)
+    if socket.gethostname() == "n2":
+        os._exit(7)
+    return i
+
+experiment = Experiment(target, {"i": int}, isolate=True, retries=1)
+experiment.add(i=Grid(list(range(60))))
+"""
+
+
+def test_what_fails_on_a_broken_node_is_done_on_the_other_one(two_nodes, tmp_path):
+    folder = Folder(two_nodes, tmp_path)
+    (tmp_path / "experiment.py").write_text(BROKEN_NODE)
+    job = folder.submit(
+        """\
+        #!/bin/bash
+        #SBATCH --nodes=2
+        #SBATCH --ntasks-per-node=3
+        srun python -m phs_mpi experiment.py
+        """
+    )
+    two_nodes.wait(job)
+    rows = folder.rows()
+    assert len(rows) == 60
+    assert (rows["status"] == Status.DONE).all(), folder.report(job)
+    assert set(rows["host"]) == {b"n1"}
+    assert "host n2 gets nothing more" in folder.said()

@@ -10,7 +10,7 @@ import pytest
 
 def srun(folder, ranks, *arguments):
     run = ["python", "-m", "phs_mpi", "experiment.py", *arguments]
-    return folder.slurm("srun", "-n", str(ranks), *run, cwd=folder.path, timeout=300)
+    return folder.slurm("srun", "-n", str(ranks), *run, cwd=folder.path, timeout=600)
 
 
 @pytest.mark.parametrize("ranks", [8, 64])

@@ -137,3 +137,34 @@ class TestInterrupts:
             for _ in range(3):
                 os.kill(os.getpid(), signal.SIGINT)
         assert len(asked) == 3
+
+    def test_the_end_of_the_time_comes_in_any_case(self):
+        soon = time.monotonic() + 0.05
+        with pytest.raises(signals.TimeOver), signals.interrupts(lambda: None, end=soon):
+            time.sleep(30)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+    def test_it_cuts_the_grace_short(self):
+        def interrupted():
+            with signals.interrupts(lambda: None, 60, end=time.monotonic() + 0.05):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(30)
+
+        with pytest.raises(signals.TimeOver):
+            interrupted()
+
+    def test_who_swallows_it_is_told_again(self):
+        told = 0
+        with signals.interrupts(lambda: None, end=time.monotonic() + 0.05):
+            while told < 2:
+                try:
+                    time.sleep(30)
+                except signals.TimeOver:
+                    told += 1
+        assert told == 2
+
+    def test_a_signal_sent_ahead_stops_nothing_at_once(self):
+        with signals.interrupts(lambda: None) as received:
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGUSR1)
+        assert received == [signal.SIGUSR1] * 3

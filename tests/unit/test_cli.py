@@ -51,7 +51,7 @@ def test_only_the_first_rank_complains(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("verb", ["run", "table", "status", "best", "plot"])
+@pytest.mark.parametrize("verb", ["run", "table", "status", "best", "plot", "report", "compare"])
 def test_each_command_explains_itself(verb, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([verb, "--help"])

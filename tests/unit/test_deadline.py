@@ -108,7 +108,9 @@ class TestDeadline:
         clock.now = 1069
         assert not deadline.refusal()
         clock.now = 1071
-        assert deadline.refusal().startswith("29 s are left, and by those seen so far one in 10")
+        assert deadline.refusal().startswith(
+            "29 s are left before the shutdown, and by those seen so far one in 10"
+        )
 
     def test_nothing_finished_but_something_runs_for_long(self, clock):
         deadline = Deadline(1100, clock=clock)

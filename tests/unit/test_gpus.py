@@ -50,8 +50,8 @@ def test_the_driver_counts_where_nothing_is_named(tmp_path):
     assert not Seen.by_this_process({"SLURM_JOB_ID": "1"}, tmp_path).lists
     assert not Seen.by_this_process({CUDA: ""}, tmp_path).lists
     # Nobody has spoken of GPUs: too few are no error, but enough of them are dealt out.
-    assert deal([found] * 3, None, "n1") == [{}, {}, {}]
-    assert deal([found] * 2, None, "n1") == [{CUDA: "0"}, {CUDA: "1"}]
+    assert deal([found] * 3, None, "n1") == [({}, None)] * 3
+    assert deal([found] * 2, None, "n1") == [({CUDA: "0"}, 1), ({CUDA: "1"}, 1)]
     with pytest.raises(BackendError, match="2 GPUs"):
         deal([found] * 3, 1.0, "n1")
 
@@ -72,27 +72,53 @@ def test_the_driver_counts_where_nothing_is_named(tmp_path):
 )
 def test_dealing(devices, workers, wanted, expected):
     dealt = deal([seen(**{CUDA: devices})] * workers, wanted, "n1")
-    assert [each[CUDA] for each in dealt] == expected
+    assert [each.devices[CUDA] for each in dealt] == expected
+    for each in dealt:
+        shared = expected.count(each.devices[CUDA])
+        assert each.share == (0 if wanted == 0 else len(each.devices[CUDA].split(",")) / shared)
 
 
 def test_all_of_them_see_all():
-    assert deal([seen(**{CUDA: "0,1"})] * 3, "all", "n1") == [{}, {}, {}]
+    assert deal([seen(**{CUDA: "0,1"})] * 3, "all", "n1") == [({}, None)] * 3
 
 
 def test_all_variables_are_dealt_alike():
     found = seen(**{CUDA: "4,5", HIP: "4,5", ZE: "0,1"})
-    assert deal([found] * 2, None, "n1")[1] == {CUDA: "5", HIP: "5", ZE: "1"}
+    assert deal([found] * 2, None, "n1")[1].devices == {CUDA: "5", HIP: "5", ZE: "1"}
+
+
+def values(seen_by_each, wanted):
+    """The list each worker ends up with, and how many that is."""
+    dealt = deal(seen_by_each, wanted, "n1")
+    lists = [",".join(each.lists[CUDA]) for each in seen_by_each]
+    return [(d.devices.get(CUDA, had), d.share) for d, had in zip(dealt, lists, strict=True)]
 
 
 def test_what_the_launcher_has_dealt_is_left_alone():
     dealt = [seen(**{CUDA: "0,1"}), seen(**{CUDA: "2,3"})]
-    assert deal(dealt, None, "n1") == [{}, {}]
-    assert deal(dealt, 2.0, "n1") == [{}, {}]
-    with pytest.raises(BackendError, match=r"given a worker on n1 2.*--gpus-per-task"):
+    assert values(dealt, None) == values(dealt, 2.0) == [("0,1", 2), ("2,3", 2)]
+    assert values(dealt, 1.0) == [("0", 1), ("2", 1)]
+    with pytest.raises(BackendError, match=r"given 1 worker on n1 2 GPUs.*--gpus-per-task"):
         deal(dealt, 3.0, "n1")
     # With control groups each task sees a device 0, which is not the same one.
     grouped = [seen(**{CUDA: "0", "SLURM_STEP_GPUS": name}) for name in "13"]
-    assert deal(grouped, None, "n1") == [{}, {}]
+    assert values(grouped, None) == [("0", 1), ("0", 1)]
+
+
+def test_workers_bound_to_the_same_ones_share_these_out():
+    """As with srun --gpu-bind=closest."""
+    near = [seen(**{CUDA: devices}) for devices in ("0,1", "2,3", "0,1", "2,3")]
+    assert values(near, None) == [("0", 1), ("2", 1), ("1", 1), ("3", 1)]
+
+
+def test_workers_that_the_launcher_lets_share_do():
+    """As with srun --gpu-bind=single:2, or a map of masks that overlap."""
+    single = [seen(**{CUDA: device}) for device in "0110"]
+    assert values(single, None) == values(single, 0.5) == [(device, 0.5) for device in "0110"]
+    with pytest.raises(BackendError, match="--gpus-per-worker 1: the launcher has given 2 workers"):
+        deal(single, 1.0, "n1")
+    masks = [seen(**{CUDA: devices}) for devices in ("0,1", "1,2")]
+    assert values(masks, None) == [("0,1", 2), ("1,2", 2)]
 
 
 @pytest.mark.parametrize(
@@ -124,10 +150,12 @@ def test_no_device_is_shared_by_more_than_asked_and_a_remedy_works(devices, work
         remedy = amount(error.remedy.split("--gpus-per-worker ")[1].split()[0])
         assert deal(found, remedy, "n1")
         return
-    used = [device for each in dealt for device in each[CUDA].split(",")]
+    lists = [each.devices[CUDA] for each in dealt]
+    used = [device for each in lists for device in each.split(",")]
     most = max(used.count(device) for device in used)
     assert most == 1 if wanted is None or wanted >= 1 else most <= 1 / wanted + 1e-9
-    assert len({each[CUDA].count(",") for each in dealt}) == 1
+    assert len({each.count(",") for each in lists}) == 1
+    assert sum(each.share for each in dealt) == pytest.approx(len(set(used)))
 
 
 def test_amounts():

@@ -119,6 +119,6 @@ def test_chance_alone_drains_nobody(seed, rate, count, in_a_row):
         worker = int(draw.integers(count))
         drained += bool(hosts.ended(worker, bool(draw.random() < rate)))
         hosts.began(worker)
-    # A chance of a hundredth for each; drained by bad luck is one in a run at the very most.
+    # The chance is small, and for one in a run at the very most.
     assert drained <= 1
     assert len(hosts.drained) < count

@@ -122,3 +122,18 @@ def test_a_lost_repeat_leaves_its_set_as_it_is():
     # Announced values stay; of a drawn set another repeat still runs.
     assert list(reader.pending) == [0, 1]
     assert reader.rows == {0: "values"}
+
+
+@pytest.mark.parametrize("start", [0, 1, 1023, 1024, 2500])
+@pytest.mark.parametrize("stop", [None, 0, 1024, 1025, 3000, 9999])
+def test_a_long_log_is_cut_anywhere(start, stop):
+    entries = [
+        LogEntry(
+            C if i % 3 else S, 2**40 + i, i % 7, 1 / (i + 1), f"row {i}" if i % 5 == 0 else None
+        )
+        for i in range(3000)
+    ]
+    log = Log(entries)
+    assert len(log) == 3000
+    assert log.entries(start, stop) == entries[start:stop]
+    assert all(isinstance(entry.kind, EntryKind) for entry in log.entries(start, stop))

@@ -89,3 +89,12 @@ def test_proposed_values_stand_in_the_message():
     found = messages.row_in(buffer, ROW)
     buffer[:] = 0
     assert found == row(7.0)
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("attempt", [1, 2, 1001])
+def test_how_a_set_is_to_be_started(chosen, known, attempt):
+    word = messages.encode_how(chosen, attempt, known)
+    assert 0 < word < 2**63
+    assert messages.decode_how(word) == (chosen, attempt, known)

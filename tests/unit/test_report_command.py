@@ -25,7 +25,7 @@ def test_it_lies_beside_the_results_or_where_it_is_asked_for(finished, tmp_path,
     found = Page((tmp_path / "a.html").read_text())
     assert len(found.tables["table-of-sets"]) == 13
     assert {"evolution", "timeline"} <= {i["alt"] for i in found.named("img")}
-    assert "importance: has too little for importance" in found.text
+    assert "importance: it takes 15 results" in found.text
     assert main(["report", str(finished), "--out", str(tmp_path / "b.html")]) == 0
     (tmp_path / "folder").mkdir()
     assert main(["report", str(finished), "--out", str(tmp_path / "folder")]) == 0

@@ -61,6 +61,7 @@ class Exchange:
     ):
         self.comm = comm
         self.deaths = 0
+        self._mortal = ulfm.enabled()
         self._receives = comm.Get_rank() != 0
         self._log = log
         self._row = row
@@ -99,6 +100,11 @@ class Exchange:
         except MPI.Exception as error:
             self._recover_from(error)
 
+    def exclude_dead(self) -> None:
+        """Rank 0 has heard of a death: go on without that rank (collective)."""
+        if self.comm.Get_failed().Get_size():
+            self._recover_from(MPI.Exception(MPI.ERR_PROC_FAILED))
+
     def share(self, status: int | None) -> int:
         """Rank 0's exit status, on all ranks that live (collective, once the exchange is over)."""
         shared = np.array([status or 0], np.int64)
@@ -127,6 +133,9 @@ class Exchange:
         if not self._lock.acquire(blocking=False):
             return False
         try:
+            if self._mortal and self.comm.Is_revoked():
+                # Who sends nothing at the moment hears of a death in no other way.
+                raise MPI.Exception(MPI.ERR_REVOKED)
             return self._step()
         except MPI.Exception as error:
             self._recover_from(error)
@@ -176,7 +185,7 @@ class Exchange:
 
     def _recover_from(self, error: MPI.Exception) -> None:
         """Go on without ranks that have died: everybody gets what rank 0 has in its log."""
-        while ulfm.enabled() and ulfm.is_death(error):
+        while self._mortal and ulfm.is_death(error):
             self.comm = ulfm.survivors(self.comm)
             self.deaths += 1
             try:

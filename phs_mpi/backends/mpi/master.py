@@ -94,6 +94,7 @@ class Master:
         self._workers = set(range(1, comm.Get_size()))  # that have not been told to stop
         self._dying: set[int] = set()  # dead, but something of theirs may still be on its way
         self._died = 0.0
+        self._deaths = 0  # as the exchange counts them
         self._dead: set[int] = set()
         self._kinds: list[int] = []
         self._indices: list[int] = []
@@ -120,6 +121,9 @@ class Master:
                 busy = True
                 self._serve(status.Get_source(), words.tolist(), buffer)
                 request = self._receive(buffer)
+            if self._exchange.deaths > self._deaths:
+                self._deaths = self._exchange.deaths
+                self._dies(ulfm.dead(self._comm))
             if self._dying and not busy and time.monotonic() > self._died + LAST_WORDS_SECONDS:
                 self._bury()
             busy |= self._exchange_step()
@@ -217,6 +221,7 @@ class Master:
             self._carry_out(self._schedule.handle(Lost(worker)))
             self._on_death(worker, index)
         self._dying -= self._dead
+        self._exchange.exclude_dead()
 
     def _drain(self) -> None:
         if not self._schedule.draining:

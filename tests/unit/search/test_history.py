@@ -59,6 +59,36 @@ def test_simultaneous_askers_with_one_log_get_different_points(experiment):
     assert told.values == proposals[3].values
 
 
+def test_a_worker_that_has_seen_less_is_not_guessed_about(experiment):
+    """Sets 10 to 12 were handed out before set 13 and are silent; whose worker sees our log?"""
+    table = experiment.table()
+    proposer = TableProposer(experiment, table)
+    log = drawn_log(table, 8)
+    assert proposer.explain(13, read(log), 0).simultaneous == [10, 11, 12]
+    # Once set 14 is announced, whoever was handed a set before that has seen a shorter log.
+    values = TableProposer(experiment, table).propose(14, read(log)).values
+    log.append(LogEntry(S, 14, row=table.pack(14, values)))
+    assert proposer.explain(13, read(log), 0).simultaneous == []
+    # Two evaluations finish, for which sets 12 and 13 are handed out.
+    log.append(LogEntry(S, 8))
+    for i in (8, 14):
+        log.append(LogEntry(C, i, result=1.0))
+    assert proposer.explain(13, read(log), 0).simultaneous == [12]
+
+
+def test_in_a_finite_space_all_that_others_propose_is_worked_out():
+    experiment = Experiment(lambda n: 0.0, {"n": int}, seed=1)
+    experiment.add(9, n=Bayesian(1, 9))
+    table = experiment.table()
+    log = Log()
+    for i, n in enumerate([4, 6, 2]):
+        log.append(LogEntry(S, i, row=table.pack(i, {"n": n})))
+        log.append(LogEntry(C, i, result=float(n)))
+    log.append(LogEntry(S, 3, row=table.pack(3, {"n": 1})))
+    proposals = [TableProposer(experiment, table).propose(i, read(log)) for i in range(4, 9)]
+    assert {p.values["n"] for p in proposals} == {3, 5, 7, 8, 9}
+
+
 def test_a_proposal_depends_on_the_prefix_alone(experiment):
     table = experiment.table()
     log = drawn_log(table, 10)

@@ -242,7 +242,7 @@ def test_a_folder_in_its_place(tmp_path):
 
 def test_not_hdf5(tmp_path):
     (tmp_path / "a.h5").write_text("x = 1\n")
-    with pytest.raises(StoreError, match="is not an HDF5 file"):
+    with pytest.raises(StoreError, match=r"is not an HDF5 file; move it away, or .* --output$"):
         resume(tmp_path / "a.h5", make_experiment())
     assert (tmp_path / "a.h5").read_text() == "x = 1\n"
 
@@ -252,5 +252,7 @@ def test_a_file_that_may_not_be_written(path, monkeypatch):
     monkeypatch.setattr(
         os, "access", lambda p, mode: access(p, mode) and not (p == path and mode == os.W_OK)
     )
-    with pytest.raises(StoreError, match="permission denied; change its permissions"):
+    with pytest.raises(
+        StoreError, match=r"permission denied; change its permissions, .* --output$"
+    ):
         resume(path, make_experiment())

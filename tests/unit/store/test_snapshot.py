@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from results import evaluate, make_experiment, resume
+from results import evaluate, make_experiment, make_outcome, make_proposal, resume
 
 from phs_mpi.errors import StoreError
 from phs_mpi.log import EntryKind, Status
@@ -139,7 +139,7 @@ def test_not_hdf5(tmp_path, text):
 def test_cut_short(path):
     with open(path, "r+b") as stream:
         stream.truncate(path.stat().st_size // 2)
-    refused(path, "is truncated: its end is missing; move it away, or name another")
+    refused(path, "is truncated: its end is missing; name another file$")
 
 
 def test_somebody_elses_hdf5(tmp_path):
@@ -169,3 +169,74 @@ def test_a_flood_of_garbage_in_the_middle(path):
         stream.seek(96)
         stream.write(b"\xa5" * 4000)
     refused(damaged, "is damaged")
+
+
+class TestAttempts:
+    @pytest.fixture
+    def tried(self, tmp_path):
+        """Set 2 failed once and then not; 5 failed twice; 14 is to be tried again."""
+        path = tmp_path / "b.h5"
+        experiment = make_experiment()
+        resume(path, experiment)
+        table = experiment.table()
+        with open_store(path, table) as store:
+            for index, statuses in {
+                2: (Status.RUNNING, Status.DONE),
+                5: (Status.RUNNING, Status.FAILED),
+                14: (Status.RUNNING,),
+            }.items():
+                proposal = make_proposal(table, index)
+                store.append_log([EntryKind.STARTED], [index])
+                for attempt, status in enumerate(statuses, 1):
+                    text = f"attempt {attempt}"
+                    if status != Status.DONE:
+                        text += ": was killed"
+                    outcome = make_outcome(proposal, status, error=text, traceback="")
+                    store.commit(proposal, outcome)
+                if status != Status.RUNNING:
+                    store.append_log([EntryKind.COMPLETED], [index])
+        return path, experiment
+
+    @pytest.mark.parametrize("verify", [False, True])
+    def test_they_can_be_seen(self, tried, verify):
+        snapshot = read(tried[0], verify=verify)
+        assert np.flatnonzero(snapshot.finished).tolist() == [2, 5]
+        assert np.flatnonzero(snapshot.done).tolist() == [2]
+        assert np.flatnonzero(snapshot.attempts).tolist() == [2, 5, 14]
+        assert snapshot.attempts[[2, 5, 14]].tolist() == [2, 2, 1]
+        assert np.flatnonzero(snapshot.failed_before).tolist() == [2, 5, 14]
+        assert not len(snapshot.torn)
+        assert (
+            snapshot.earlier_failure(2) == snapshot.earlier_failure(14) == "attempt 1: was killed"
+        )
+        assert snapshot.error(5) == "attempt 2: was killed"
+        assert snapshot.error(2) == snapshot.error(14) == snapshot.earlier_failure(0) == ""
+
+    def test_one_that_is_to_come_is_missing_and_not_damaged(self, tried):
+        path, experiment = tried
+        found = resume(path, experiment)
+        assert 14 in found.missing
+        assert not {2, 5} & set(found.missing)
+        assert not any("damaged" in note for note in found.notes)
+        assert [e.kind for e in found.replay if e.index == 14] == [
+            EntryKind.STARTED,
+            EntryKind.LOST,
+        ]
+
+    def test_also_when_the_file_is_made_anew(self, tried):
+        path, experiment = tried
+        experiment.add(4, x=0.0, y=0.0, kind="a")
+        found = resume(path, experiment)
+        assert {14, 20, 23} <= set(found.missing)
+        snapshot = read(path, verify=True)
+        assert np.flatnonzero(snapshot.finished).tolist() == [2, 5]
+        assert snapshot.attempts[[2, 5]].tolist() == [2, 2]
+
+    def test_a_damaged_one_is_torn(self, tried):
+        with h5py.File(tried[0], "r+") as file:
+            row = file["evaluations"][14]
+            row["start"] = 7.0
+            file["evaluations"][14] = row
+        snapshot = read(tried[0])
+        assert snapshot.torn.tolist() == [14]
+        assert not snapshot.failed_before[14]
