@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .terminal import printable
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Put in what the command takes."""
@@ -41,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from .store import read
 
     files = [read(file) for file in dict.fromkeys(options.files)]
-    print(text(compare(files, options.within, options.optimum)), flush=True)
+    print(printable(text(compare(files, options.within, options.optimum))), flush=True)
     from .plotting import Options, save_figures
 
     how = Options(optimum=options.optimum, formats=[options.format])

@@ -60,6 +60,8 @@ HEAVY = [
     ["plot", "evolution"],
     ["plot", "scatter"],
     ["plot", "timeline"],
+    ["report"],
+    ["compare", "other.h5"],
 ]
 
 
@@ -100,7 +102,8 @@ def planted(original, tmp_path, monkeypatch, capfd):
     """Runs commands on a copy of the file in which something was planted."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "experiment.h5"
-    path.write_bytes(original.read_bytes())
+    for copy in (path, tmp_path / "other.h5"):
+        copy.write_bytes(original.read_bytes())
 
     def use(commands=READERS):
         global _watching
@@ -117,6 +120,8 @@ def planted(original, tmp_path, monkeypatch, capfd):
         finally:
             _watching = None
         assert not (tmp_path / "PWNED").exists()
+        for page in tmp_path.rglob("*.html"):
+            assert HTML not in page.read_text()
         return statuses
 
     use.path = path

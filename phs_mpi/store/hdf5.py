@@ -226,7 +226,11 @@ def unreadable(path: Path, error: BaseException) -> StoreError:
             remedy="change its permissions, or name another file",
         )
     if "truncated file" in text:
-        return StoreError(f"{path} is truncated: its end is missing", value=str(path), remedy=other)
+        return StoreError(
+            f"{path} is truncated: its end is missing",
+            value=str(path),
+            remedy=f"{other}; status --verify says which of its rows can be trusted",
+        )
     if "signature not found" in text:
         return StoreError(f"{path} is not an HDF5 file", value=str(path), remedy=other)
     return StoreError(
