@@ -127,6 +127,7 @@ def _remarks(world: MPI.Intracomm, options: base.Options, placed: Sequence[str])
     remarks = []
     if not options.quiet:
         remarks = [f"backend mpi, {workers} worker{'s' if workers > 1 else ''} and the master"]
+        remarks += placed
     if options.store and not options.rank_0_writes and not parallel_writes(options):
         remarks.append("h5py is built without MPI: rank 0 writes the results of all workers")
     if not threads_allowed():
