@@ -13,7 +13,7 @@ from . import analysis
 from .errors import PhsError
 from .log import Source, Status
 from .parameters import NumpyType, ParameterType
-from .store.schema import metric_names
+from .store.schema import metric_names, without_attempt
 from .store.snapshot import Snapshot
 from .store.snapshot import read as read_snapshot
 
@@ -153,6 +153,10 @@ def _outcomes(pandas: Any, snapshot: Snapshot) -> dict[str, pandas.Series]:
 
     def text(name: str) -> pandas.Series:
         texts = [bytes(t).decode("utf-8", "replace") or None for t in rows[name]]
+        if name == "error":
+            done = snapshot.done[place].tolist()
+            pairs = zip(texts, done, strict=True)
+            texts = [without_attempt(t) or None if t and fine else t for t, fine in pairs]
         return pandas.Series(texts, dtype="string").where(finished)
 
     def moment(name: str) -> pandas.Series:
@@ -178,7 +182,7 @@ def _outcomes(pandas: Any, snapshot: Snapshot) -> dict[str, pandas.Series]:
     for name in ("proposing", "waiting", "mean", "std", "acquisition"):
         found[name] = number(name)
     found["log_length"] = whole("log_length")
-    found["error"] = text("error").where(~snapshot.done[place])
+    found["error"] = text("error")
     if snapshot.failed_before.any():
         most = analysis.by_set(snapshot, snapshot.attempts).max(axis=1)
         found["attempts"] = pandas.Series(most).astype("Int64")

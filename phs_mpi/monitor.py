@@ -16,6 +16,7 @@ import numpy as np
 from .experiment import qualified_name
 from .log import Status
 from .progress import Progress
+from .store.schema import without_attempt
 from .store.snapshot import metrics_of, read
 from .store.tail import Tail
 
@@ -112,6 +113,7 @@ class Follower:
     def _completion(self, index: int, row: np.void) -> Completion:
         status = Status(int(row["status"]))
         result = float(row["result"]) if status == Status.DONE else math.nan
+        error = bytes(row["error"]).decode("utf-8", "replace")
         self._progress.completed(index, result)
         values = {name: kind.from_column(row["values"][name]) for name, kind in self._types.items()}
         return Completion(
@@ -120,7 +122,7 @@ class Follower:
             values=MappingProxyType(values),
             status=status,
             result=result,
-            error=bytes(row["error"]).decode("utf-8", "replace"),
+            error=without_attempt(error) if status == Status.DONE else error,
             metrics=MappingProxyType(metrics_of(row)),
             worker=int(row["worker"]),
             host=bytes(row["host"]).decode("utf-8", "replace"),

@@ -158,7 +158,8 @@ def _attempt_lines(snapshot: Snapshot) -> list[str]:
         lines[0] += f", and {len(found) - len(tried)} to be tried again"
     last = int(found[np.argmax(snapshot.columns["end"][found])])
     why = snapshot.earlier_failure(last) or snapshot.error(last)
-    lines.append(f"  {evaluation_name(snapshot, last)}: {why.strip().splitlines()[-1][:150]}")
+    if why.strip():
+        lines.append(f"  {evaluation_name(snapshot, last)}: {why.strip().splitlines()[-1][:150]}")
     return lines
 
 

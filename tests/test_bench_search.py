@@ -59,6 +59,19 @@ def test_every_variant_searches_and_most_go_another_way(bench):
     assert len(set(found.values())) > len(found) / 2
 
 
+@pytest.mark.parametrize("name", ["svc-digits", "boosting-cancer", "mlp-digits"])
+def test_a_tuning_problem_gives_the_same_result_for_the_same_values(bench, name):
+    import search_problems
+
+    space, evaluate = search_problems.tuning(name)
+    U = np.random.default_rng(3).random((2, len(space.dimensions)))
+    rows = [space.decode(x) for x in space.spread(U, np.zeros(space.width))]
+    found = [evaluate(row) for row in rows]
+    assert 0 < min(found) < max(found) < 5
+    search_problems.tuning.cache_clear()
+    assert [search_problems.tuning(name)[1](row) for row in rows] == found
+
+
 def test_a_simulated_search_is_the_same_twice(bench):
     import search
 

@@ -113,17 +113,17 @@ def monitored(setting: Setting | None, progress: Progress) -> Iterator[None]:
     progress : Progress
         Counts the evaluations, and says what the user should know.
     """
-    if setting is None:
+    before = progress.finished
+    started = None
+    try:
+        started = None if setting is None else _start(setting)
+    except OSError as error:
+        progress.say(f"monitor functions are not called: their process cannot start ({error})")
+    if started is None:
         yield
         return
-    before = progress.finished
-    with tempfile.TemporaryFile(prefix="phs_mpi-") as file:
-        try:
-            process, pipe = _start(setting, file)
-        except OSError as error:
-            progress.say(f"monitor functions are not called: their process cannot start ({error})")
-            yield
-            return
+    process, pipe, file = started
+    with file:
         try:
             yield
             status = _end(process, pipe)
@@ -136,29 +136,30 @@ def monitored(setting: Setting | None, progress: Progress) -> Iterator[None]:
             progress.say(line)
 
 
-def _start(setting: Setting, file: IO[bytes]) -> tuple[subprocess.Popen, int]:
-    """Start the process; returns it and a pipe that tells it when the run is over."""
+def _start(setting: Setting) -> tuple[subprocess.Popen, int, IO[bytes]]:
+    """Start the process; returns it, a pipe that tells it when the run is over, and their file."""
     from .isolation import child_environment
 
-    file.write(ACCOUNT.pack(0, 0, b""))
-    pickle.dump(setting, file)
-    file.flush()
-    theirs, ours = os.pipe()
-    try:
-        module = "phs_mpi.backends.monitored"
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, str(file.fileno()), str(theirs)],
-            pass_fds=[file.fileno(), theirs],
-            stdin=subprocess.DEVNULL,
-            env=child_environment(),
-            start_new_session=True,  # Ctrl-C ends the run, and thereby this process
-        )
-    except OSError:
-        os.close(ours)
-        raise
-    finally:
-        os.close(theirs)
-    return process, ours
+    with contextlib.ExitStack() as undo:
+        file = undo.enter_context(tempfile.TemporaryFile(prefix="phs_mpi-"))
+        file.write(ACCOUNT.pack(0, 0, b""))
+        pickle.dump(setting, file)
+        file.flush()
+        theirs, ours = os.pipe()
+        undo.callback(os.close, ours)
+        try:
+            module = "phs_mpi.backends.monitored"
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, str(file.fileno()), str(theirs)],
+                pass_fds=[file.fileno(), theirs],
+                stdin=subprocess.DEVNULL,
+                env=child_environment(),
+                start_new_session=True,  # Ctrl-C ends the run, and thereby this process
+            )
+        finally:
+            os.close(theirs)
+        undo.pop_all()
+    return process, ours, file
 
 
 def _end(process: subprocess.Popen, pipe: int) -> int | None:

@@ -46,8 +46,9 @@ class Cores:
     @classmethod
     def of_this_process(cls, environ: Mapping[str, str] = os.environ) -> Cores:
         """What the system and SLURM say."""
+        bound = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
         return cls(
-            frozenset(os.sched_getaffinity(0)),
+            frozenset(range(os.cpu_count() or 1) if bound is None else bound),
             _number(environ, "SLURM_CPUS_ON_NODE"),
             _number(environ, "SLURM_CPUS_PER_TASK"),
         )

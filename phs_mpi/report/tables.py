@@ -246,7 +246,8 @@ def _value(value: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    # To NumPy a duration is an integer.
+    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.timedelta64)
 
 
 def _number(value: Any, form: str) -> str:

@@ -237,8 +237,8 @@ def _rebuild(
             chunk[indices - start] = snapshot.rows(indices).astype(chunk.dtype)
             _renew_checksums(chunk, indices - start)
             creation.write_rows(file["evaluations"], start, chunk)
-        for index in np.flatnonzero(kept & ~snapshot.done).tolist():
-            text = snapshot.traceback(index)
+        for index in np.flatnonzero(kept & (~snapshot.done | snapshot.failed_before)).tolist():
+            text = snapshot.traceback(index) or snapshot.earlier_failure(index)
             row = np.array([schema.text_tail(text, schema.TRACEBACK_WIDTH)], schema.TRACEBACK_DTYPE)
             creation.write_rows(file["errors"], index, row)
 

@@ -26,6 +26,7 @@ that was being written when the power went reads as not evaluated.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
@@ -156,8 +157,17 @@ def attempts(rows: np.ndarray) -> np.ndarray:
     found = np.ones(len(rows), np.int64)
     for i in np.flatnonzero(np.char.startswith(rows["error"], _ATTEMPT)).tolist():
         number = bytes(rows["error"][i])[len(_ATTEMPT) :].partition(b":")[0]
-        found[i] = int(number) if number.isdigit() else 1
+        found[i] = int(number) if number.isdigit() and len(number) < 10 else 1
     return found
+
+
+def without_attempt(text: str) -> str:
+    """
+    >>> [without_attempt(text) for text in ("attempt 2", "attempt 2: a note", "a note")]
+    ['', 'a note', 'a note']
+    """
+    found = re.fullmatch(r"attempt \d+(?:: (.*))?", text, re.DOTALL)
+    return found[1] or "" if found else text
 
 
 def text_head(text: str, width: int) -> bytes:

@@ -205,9 +205,11 @@ class Snapshot:
         return self._raw["evaluations"].take(indices)
 
     def error(self, index: int) -> str:
-        """Why an evaluation failed, in a line; empty if it did not."""
-        failed = self.finished[index] and not self.done[index]
-        return _line(self.rows([index])["error"][0]) if failed else ""
+        """Why an evaluation failed, or what of it is not kept, in a line; empty if nothing."""
+        if not self.finished[index]:
+            return ""
+        text = _line(self.rows([index])["error"][0])
+        return schema.without_attempt(text) if self.done[index] else text
 
     def earlier_failure(self, index: int) -> str:
         """Why the last attempt failed that another one followed, or is to; empty without one."""
@@ -215,7 +217,7 @@ class Snapshot:
             return ""
         if not self.finished[index]:
             return _line(self.rows([index])["error"][0])
-        return _line(self._raw["errors"].take([index])[0]) if self.done[index] else ""
+        return printable(_text(self._raw["errors"].take([index])[0])) if self.done[index] else ""
 
     def traceback(self, index: int) -> str:
         """End of the traceback of a failed evaluation; empty if there is none."""

@@ -170,6 +170,23 @@ def test_without_a_store_it_is_said_that_they_are_not_called(ranks, launch, writ
     assert not seen()
 
 
+def test_where_its_process_cannot_start_the_search_goes_on(launch, write, seen):
+    write()
+    launch.write(
+        "run.py",
+        """
+        import tempfile, phs_mpi
+        tempfile.tempdir = "/proc/none"
+        phs_mpi.run("experiment.py")
+        """,
+    )
+    done = launch(None, "run.py")
+    assert done.returncode == 0, done.stderr
+    assert "monitor functions are not called: their process cannot start" in done.stderr
+    assert read(launch.folder / "experiment.h5").complete
+    assert not seen()
+
+
 SCRIPT = """
 import sys
 import phs_mpi

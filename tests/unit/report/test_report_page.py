@@ -11,7 +11,7 @@ import pytest
 from pages import QUOTES, SCRIPT, Page
 from runs import run
 
-from phs_mpi import Bayesian, Experiment, Random, analysis
+from phs_mpi import Bayesian, Experiment, Grid, Random, analysis, expr
 from phs_mpi.report import Drawn, draw, page, tables
 from phs_mpi.store import read
 
@@ -216,3 +216,49 @@ def test_of_very_many_sets_the_best_are_listed(mixed, monkeypatch):
     shown = [int(cell) for cell in found.columns("table-of-sets")["set"]]
     assert shown == sorted(analysis.ranking(mixed)[:7].tolist())
     assert "Of 40 sets the best 7 are listed" in found.text
+
+
+def test_values_of_every_kind_have_a_cell(tmp_path):
+    types = {
+        "half": np.float16,
+        "long": np.longdouble,
+        "complex": np.complex64,
+        "raw": "S5",
+        "day": "datetime64[D]",
+        "hours": "timedelta64[h]",
+        "category": ["ä", 1, None, 2.5, True],
+        "e": expr,
+        "record": np.dtype([("a", "i4")]),
+        "edge": float,
+    }
+
+    def target(**values):
+        return 1.0
+
+    experiment = Experiment(target, types, capture=False)
+    experiment.add(
+        half=0.5,
+        long=np.longdouble(1) / 3,
+        complex=1 + 2j,
+        raw=b"ab",
+        day="2024-02-29",
+        hours=np.timedelta64(5, "h"),
+        category=Grid(["ä", 1, None, 2.5, True]),
+        e="half * 2",
+        record=(3,),
+        edge=float("inf"),
+    )
+    columns = taken_apart(run(experiment, tmp_path / "a.h5")).columns("table-of-sets")
+    assert {name: cells[0] for name, cells in columns.items() if name in types} == {
+        "half": "0.5",
+        "long": "0.333333",
+        "complex": "(1+2j)",
+        "raw": "b'ab'",
+        "day": "2024-02-29",
+        "hours": "5 hours",
+        "category": "ä",
+        "e": "half * 2",
+        "record": "(3,)",
+        "edge": "inf",
+    }
+    assert columns["category"] == ["ä", "1", "None", "2.5", "True"]

@@ -11,6 +11,8 @@ from results import evaluate, make_experiment, make_outcome, make_proposal, resu
 from phs_mpi.errors import StoreError
 from phs_mpi.log import EntryKind, Status
 from phs_mpi.store import open_store, read
+from phs_mpi.store.verify import verify
+from phs_mpi.summary import status_text
 
 TESTS = Path(__file__).parents[2]
 
@@ -231,6 +233,23 @@ class TestAttempts:
         snapshot = read(path, verify=True)
         assert np.flatnonzero(snapshot.finished).tolist() == [2, 5]
         assert snapshot.attempts[[2, 5]].tolist() == [2, 2]
+        assert snapshot.earlier_failure(2) == "attempt 1: was killed"
+        assert "2 evaluations were tried again, 1 of them with success" in status_text(snapshot)
+
+    def test_the_status_does_without_a_reason_that_is_gone(self, tried):
+        with h5py.File(tried[0], "r+") as file:
+            file["errors"][2] = b""
+            row = file["evaluations"][5]
+            row["status"], row["error"] = Status.EMPTY, b""
+            file["evaluations"][5] = row
+            file["evaluations"][14] = row
+        assert "1 evaluation was tried again" in status_text(read(tried[0]))
+
+    def test_a_check_finds_nothing_wrong_with_them(self, tried):
+        found = verify(tried[0])
+        assert found.sound
+        assert found.whole.tolist() == [2, 5]
+        assert found.attempts.tolist() == [14]
 
     def test_a_damaged_one_is_torn(self, tried):
         with h5py.File(tried[0], "r+") as file:
@@ -240,3 +259,4 @@ class TestAttempts:
         snapshot = read(tried[0])
         assert snapshot.torn.tolist() == [14]
         assert not snapshot.failed_before[14]
+        assert verify(tried[0]).torn.tolist() == [14]
