@@ -1,4 +1,4 @@
-"""mpirun -n 4 python probe_doubt.py FILE: every rank prints what it doubts."""
+"""mpirun -n 4 python probe_doubt.py FILE: rank 0 prints what every rank doubts."""
 
 import sys
 from pathlib import Path
@@ -7,4 +7,6 @@ from mpi4py import MPI
 
 from phs_mpi.store import probe
 
-print(repr(probe.doubt(MPI.COMM_WORLD, Path(sys.argv[1]))), flush=True)
+told = MPI.COMM_WORLD.gather(probe.doubt(MPI.COMM_WORLD, Path(sys.argv[1])))
+if told is not None:
+    print(told, flush=True)
