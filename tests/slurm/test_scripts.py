@@ -36,6 +36,16 @@ def test_cpu(folder):
     assert "backend mpi, 3 workers and the master" in folder.said()
 
 
+def test_dask(folder):
+    folder.experiment(sets=12, seconds=0.1)
+    options = ("--ntasks=3", "--time=10")
+    job = folder.submit(SCRIPTS / "dask.sbatch", "experiment.py", options=options)
+    folder.slurm.wait(job)
+    folder.check_complete(12, job)
+    assert "backend dask" in folder.said()
+    assert set(folder.rows()["worker"]) == {1, 2}
+
+
 def seen(folder):
     return [json.loads(path.read_text()) for path in folder.path.glob("seen.*.json")]
 
