@@ -229,7 +229,7 @@ def unreadable(path: Path, error: BaseException) -> StoreError:
         return StoreError(
             f"{path} is truncated: its end is missing",
             value=str(path),
-            remedy=f"{other}; status --verify says which of its rows can be trusted",
+            remedy=other,
         )
     if "signature not found" in text:
         return StoreError(f"{path} is not an HDF5 file", value=str(path), remedy=other)
