@@ -37,6 +37,13 @@ experiment.add(i=Grid([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]))
 CUDA = "CUDA_VISIBLE_DEVICES"
 
 
+@pytest.fixture(autouse=True)
+def nothing_said_of_threads(monkeypatch):
+    """Other tests of this process may have said something (OMP is the launcher's, see conftest)."""
+    for name in ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def run(launch, ranks, *options, **env):
     launch.write("experiment.py", EXPERIMENT)
     done = launch.phs(ranks, "experiment.py", *options, **env)

@@ -85,8 +85,7 @@ def test_failures_whose_numbers_differ_are_alike(tmp_path):
     experiment.add(30, x=Random(0, 1))
     snapshot = run(experiment, tmp_path / "a.h5")
     found = taken_apart(snapshot)
-    assert len(found.named("summary")) == 2  # and the source of the experiment
-    assert "30 × ValueError: no result at" in found.text
+    assert found.text.count("30 × ValueError: no result at") == 1
     assert f"set 3: {snapshot.error(3)}" in found.text
     assert "10 more" in found.text
     assert "No result yet." in found.text
