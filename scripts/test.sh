@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what is missing and runs the tests, two at a time; arguments go to pytest (-n 0: one at
-# a time; -m slurm: those on a SLURM, which has to be installed). Options: see setup.sh.
+# a time; -m slow: the many that need minutes; -m slurm: those on a SLURM, which has to be
+# installed). Options: see setup.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh

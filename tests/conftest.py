@@ -26,6 +26,14 @@ settings.register_profile("explore", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave slow tests out unless they were asked for."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow and "slow" not in config.getoption("markexpr"):
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
 @functools.cache
 def mpirun_command() -> tuple[str, ...] | None:
     """The mpirun that belongs to this Python's MPI, with what it needs to oversubscribe."""

@@ -11,6 +11,8 @@ from results import evaluate, make_experiment, make_outcome, make_proposal, resu
 from phs_mpi.log import EntryKind
 from phs_mpi.store import open_store
 
+pytestmark = pytest.mark.slow
+
 BENCH = Path(__file__).resolve().parent.parent / "scripts" / "bench"
 
 

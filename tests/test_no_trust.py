@@ -20,6 +20,8 @@ from phs_mpi import cli
 from phs_mpi.errors import StoreError
 from phs_mpi.store import read, schema
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = """
 import math
 import numpy as np

@@ -17,6 +17,8 @@ import phs_mpi
 from phs_mpi.log import Status
 from phs_mpi.store import read
 
+pytestmark = pytest.mark.slow
+
 BACKENDS = {
     "serial": (None, ("--backend", "serial")),
     "mpi": (3, ()),

@@ -10,6 +10,8 @@ import pytest
 from phs_mpi.log import Status
 from phs_mpi.store import read
 
+pytestmark = pytest.mark.slow
+
 BACKENDS = {
     "serial": (None, ("--backend", "serial")),
     "mpi": (3, ()),

@@ -10,6 +10,8 @@ import pytest
 
 from phs_mpi.store import has_mpi, probe, read
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 EXPERIMENT = """

@@ -9,6 +9,8 @@ import pytest
 
 from phs_mpi.log import Status
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = """
 import os, phs_mpi
 from phs_mpi import Experiment, Random
