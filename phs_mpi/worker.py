@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from .search.history import TableProposer
 
 
+#: Sets before one that may still be being proposed.
+LOOK_BACK = 16
+
+
 class Evaluates(Protocol):
     """Something that turns a proposal into an outcome, here or in another process."""
 
@@ -67,6 +71,19 @@ class Worker:
         if self._proposer is None:
             self._proposer = TableProposer(self._experiment, self._table)
         return self._proposer.propose(index, self._reader)
+
+    def unannounced(self, index: int) -> set[int]:
+        """Bayesian sets handed out shortly before this one, of which the log says nothing yet.
+
+        The log as far as the latest proposal has read it; at most as many sets as are looked at.
+        """
+        if self._reader is None:
+            return set()
+        number = self._table.repeats.set_of(index)
+        known = self._reader.completed.keys() | self._reader.pending.keys()
+        before = range(max(0, number - LOOK_BACK), number)
+        groups, group_of = self._table.groups, self._table.group_of
+        return {i for i in before if groups[group_of[i]].bayesian and i not in known}
 
     def evaluate(self, proposal: Proposal) -> Outcome:
         """Call the target; returns whatever it does."""

@@ -22,6 +22,13 @@ from .waiting import Backoff, wait_until
 #: uses what is there, and its row says how much that was.
 PROMISE_SECONDS = 1.0
 
+#: Workers that ask within a proposal's time have logs of different lengths, and yet may want the
+#: same: on a bound, or where there are few values. So the later one waits for the earlier ones'
+#: announcements, at most as long as its own proposal took and this many seconds, and proposes
+#: anew, at most so often, if its values have been announced by another.
+ANNOUNCE_SECONDS = 0.5
+REVISIONS = 3
+
 
 class WorkerLoop:
     """The loop of a worker rank.
@@ -115,10 +122,39 @@ class WorkerLoop:
         begun = time.perf_counter()
         length = log_length if self._wait_for_all else len(self._log)
         proposal = self._worker.propose(index, self._log, length)
+        row = self._table.pack(index, proposal.values)
+        if not (self._wait_for_all or chosen):
+            self._let_others_announce(index, length, time.perf_counter() - begun)
+            for _ in range(REVISIONS):
+                if not self._taken(row, length):
+                    break
+                length = len(self._log)
+                proposal = self._worker.propose(index, self._log, length)
+                row = self._table.pack(index, proposal.values)
         proposing = time.perf_counter() - begun
         if not known:
-            self._send(messages.PROPOSED, index, row=self._table.pack(index, proposal.values))
+            self._send(messages.PROPOSED, index, row=row)
         return proposal, proposing
+
+    def _let_others_announce(self, index: int, length: int, seconds: float) -> None:
+        """Wait for sets handed out just before, as long as this proposal took at most."""
+        missing = self._worker.unannounced(index)
+        most = self._table.repeats.most
+        wait_until(
+            lambda: missing <= {entry.index // most for entry in self._log.entries(length)},
+            self._exchange.progress,
+            self._backoff,
+            min(seconds, ANNOUNCE_SECONDS),
+        )
+
+    def _taken(self, row: np.ndarray, length: int) -> bool:
+        """Whether others have announced these very values since the log had this length."""
+        self._exchange.progress()
+        raw = row.tobytes()
+        return any(
+            entry.row is not None and entry.row.tobytes() == raw
+            for entry in self._log.entries(length)
+        )
 
     def _report(self, proposal: Proposal, outcome: Outcome, attempt: int) -> None:
         again = self._retries.mark(outcome, attempt)
