@@ -1,15 +1,17 @@
 """One run at a time where a file system knows no locks: a file with signs of life.
 
-A lease is weaker than a lock. It outlives an owner that is killed, and so has to expire; and two
-runs that find the same expired lease at the same instant are told apart by what each of them
-renames, which network file systems do in one step, but cannot be proven to see at once.
+A lease is weaker than a lock: it outlives an owner that is killed, and so has to expire. Of those
+who find it expired, the one takes it over that makes a file named after the old owner, which the
+file system allows one of them; an owner who was only slow may still believe that it has the lease.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,9 @@ from pathlib import Path
 #: Seconds between two signs of life, and without one until a lease has expired. A target that holds
 #: Python's lock in a run of one process keeps its signs of life back.
 BEAT, EXPIRES = 15.0, 300.0
+
+#: Seconds between two looks while another takes an expired lease over.
+CLAIM_SECONDS = 0.01
 
 
 class Taken(Exception):
@@ -62,7 +67,8 @@ class Lease:
                     os.link(mine, self._path)  # one step, also over NFS, where O_EXCL once was not
                     break
                 except FileExistsError:
-                    self._remove_expired(mine, is_dead)
+                    if self._take_over(mine, is_dead):
+                        break
         finally:
             with contextlib.suppress(OSError):
                 mine.unlink()
@@ -77,23 +83,46 @@ class Lease:
         with contextlib.suppress(OSError):
             self._path.unlink()
 
-    def _remove_expired(self, mine: Path, is_dead: Callable[[bytes], bool]) -> None:
-        """Take an expired lease out of the way; Taken if it is a living one."""
+    def _take_over(self, mine: Path, is_dead: Callable[[bytes], bool]) -> bool:
+        """Put `mine` in the place of an expired lease; Taken if it is a living one.
+
+        Returns
+        -------
+        bool
+            False if there is no telling yet, and it should be tried again.
+        """
         try:
-            owner, seen = self._path.read_bytes(), self._path.stat().st_mtime
+            owner = self._path.read_bytes()
+            if self._age(self._path, mine) < EXPIRES and not is_dead(owner):
+                raise Taken(owner.decode("utf-8", "replace"))
         except FileNotFoundError:
-            return  # released this very moment
-        os.utime(mine)  # by the clock of the file server, as the signs of life are
-        if mine.stat().st_mtime - seen < EXPIRES and not is_dead(owner):
-            raise Taken(owner.decode("utf-8", "replace"))
-        aside = mine.with_name(f"{mine.name}.expired")
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(self._path, aside)
-            fresh = aside.read_bytes() != owner
-            if fresh:  # another run was quicker, and this is its new one
-                with contextlib.suppress(FileExistsError):
-                    os.link(aside, self._path)
-            aside.unlink()
+            return False  # released this very moment
+        digest = hashlib.sha256(owner).hexdigest()[:12]
+        claim = self._path.with_name(f"{self._path.name}.{digest}.claim")
+        try:
+            os.link(mine, claim)
+        except FileExistsError:
+            with contextlib.suppress(FileNotFoundError):
+                if self._age(claim, mine) > EXPIRES:  # who made it was killed just then
+                    claim.unlink()
+            time.sleep(CLAIM_SECONDS)
+            return False
+        try:
+            # Another may have taken it over since, and be done: then this is its lease.
+            if self._path.read_bytes() != owner:
+                return False
+            os.rename(mine, self._path)
+            return True
+        except FileNotFoundError:
+            return False
+        finally:
+            claim.unlink()
+
+    @staticmethod
+    def _age(path: Path, mine: Path) -> float:
+        """Seconds since the last sign of life, by the clock of the file server."""
+        os.utime(mine)
+        return mine.stat().st_mtime - path.stat().st_mtime
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
