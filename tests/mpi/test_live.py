@@ -24,10 +24,13 @@ def test_status_of_a_running_file(launch):
     run = launch.start(3, "-m", "phs_mpi", "experiment.py")
     deadline = time.monotonic() + 60
     seen = ""
-    while not re.search(r"\b([5-9]|1\d) of 24 parameter sets evaluated", seen):
+    # Both workers' evaluations may have ended at the instant of one look, not at that of all.
+    while not (
+        re.search(r"\b([5-9]|1\d) of 24 parameter sets evaluated", seen)
+        and re.search(r"\b[12] running", seen)
+    ):
         assert time.monotonic() < deadline, seen
         seen = launch.phs(None, "status", "experiment.h5").stdout
-    assert re.search(r"\b[12] running", seen)  # one may just have ended
     assert "left at that rate" in seen
     assert re.search(r"worker 1: \d+ evaluations", seen)
     watch = launch.phs(None, "status", "--watch", "0.5", "experiment.h5", timeout=60)
