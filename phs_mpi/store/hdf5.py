@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
@@ -22,7 +21,12 @@ LIBVER = ("earliest", "v110")
 #: Remedy for whoever reads a file; a run has another (see resume.py).
 ANOTHER = "name another file"
 
-_FULL = 1 << 16  # a disk with fewer free bytes counts as full
+#: Remedies for a lack of room, by error number.
+ROOM = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room within your quota",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+}
 
 
 def load() -> Any:
@@ -124,6 +128,17 @@ def close(file: Any) -> None:
     file.close()
 
 
+def silence(file: Any) -> None:
+    """Let what HDF5 still wants to write into a file of one process go nowhere.
+
+    Closing writes, and where that fails HDF5 crashes the process at its exit. A results file
+    does not need these last words: a killed writer does not say them either.
+    """
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, file.get_vfd_handle(file.get_access_plist()))
+    os.close(nowhere)
+
+
 def open_plain(path: Path, mode: str = "r") -> Any:
     """Open a results file with h5py's own interface; readers never disturb a writer."""
     h5py = load()
@@ -164,6 +179,28 @@ class Rows:
         self._space.select_hyperslab((start,), (count,))
         self._dataset.write(memory, self._space, rows, self._type)
 
+    def why_not(self, path: Path, start: int, rows: np.ndarray) -> OSError | None:
+        """Write the same bytes to the same place without HDF5 and MPI, which hide the reason.
+
+        Returns
+        -------
+        OSError or None
+            What the system says; None if it has no objection now.
+        """
+        offset = self._dataset.get_offset()
+        if offset is None:
+            return None
+        try:
+            with open(path, "r+b", buffering=0) as file:
+                file.seek(offset + start * rows.itemsize)
+                left = memoryview(rows.tobytes())
+                while left:  # where there is room for a part of it, that much is written first
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+        except OSError as error:
+            return error
+        return None
+
     def read(self, start: int, rows: np.ndarray) -> None:
         """Read one row into an array of length 1."""
         self._space.select_hyperslab((start,), (1,))
@@ -196,22 +233,15 @@ def error_number(error: BaseException) -> int | None:
 def write_error(path: Path, what: str, error: BaseException) -> StoreError:
     """The error to raise where writing `what` into the file at `path` failed."""
     again = "then start the same command again: what is finished is kept"
-    remedies = {
-        errno.ENOSPC: f"make room on the disk, {again}",
-        errno.EDQUOT: f"make room within your quota, {again}",
-        errno.EFBIG: f"raise the limit on file sizes (ulimit -f), {again}",
-    }
     number = error_number(error)
-    if number is None and shutil.disk_usage(path.parent).free < _FULL:
-        number = errno.ENOSPC  # MPI has lost the reason
+    room = ROOM.get(number or 0)
     return StoreError(
         f"{path}: cannot write {what}: {os.strerror(number) if number else reason(error)}",
         value=str(path),
-        remedy=remedies.get(
-            number or 0,
-            f"mend the disk or file system, {again} (--rank-0-writes helps where ranks cannot "
-            "write together)",
-        ),
+        remedy=f"{room}, {again}"
+        if room
+        else f"mend the disk or file system, {again} (--rank-0-writes helps where ranks cannot "
+        "write together)",
     )
 
 

@@ -56,6 +56,8 @@ class Store:
             self._tracebacks = hdf5.Rows(self._file, "errors", schema.TRACEBACK_DTYPE)
             self._log = hdf5.Rows(self._file, "log", schema.LOG_DTYPE)
         except (OSError, KeyError) as error:
+            if hdf5.error_number(error) in hdf5.ROOM:
+                raise hdf5.write_error(path, "its beginning", error) from error
             raise hdf5.unreadable(path, error) from error
         if self._rows.length != table.evaluations or not self._rows.fits:
             raise StoreError(
@@ -67,6 +69,7 @@ class Store:
         self._row = np.zeros(1, row_dtype)
         self._bytes = self._row.view(np.uint8).data
         self._log_length: int | None = None
+        self._writable = True
 
     def commit(self, proposal: Proposal, outcome: Outcome) -> None:
         """Write the row of one evaluation; when it returns, a kill -9 cannot undo it.
@@ -80,16 +83,14 @@ class Store:
         if not 0 <= index < self._rows.length:
             raise IndexError(f"evaluation {index} of {self._rows.length}")
         self._fill(proposal, outcome)
-        try:
-            # What is tried again leaves its reason here, where the next attempt lets it stand.
-            failed = outcome.status == Status.RUNNING
-            trace = outcome.traceback or (outcome.error if failed else "")
-            if trace:
-                text = schema.text_tail(trace, schema.TRACEBACK_WIDTH)
-                self._tracebacks.write(index, np.array([text], schema.TRACEBACK_DTYPE))
-            self._rows.write(index, self._row)
-        except OSError as error:
-            raise hdf5.write_error(self._path, f"the row of evaluation {index}", error) from error
+        # What is tried again leaves its reason here, where the next attempt lets it stand.
+        failed = outcome.status == Status.RUNNING
+        trace = outcome.traceback or (outcome.error if failed else "")
+        what = f"the row of evaluation {index}"
+        if trace:
+            text = schema.text_tail(trace, schema.TRACEBACK_WIDTH)
+            self._write(self._tracebacks, index, np.array([text], schema.TRACEBACK_DTYPE), what)
+        self._write(self._rows, index, self._row, what)
 
     def append_log(self, kinds: Sequence[int], indices: Sequence[int]) -> None:
         """Append entries to ``/log``; only one rank, or the client, may do so.
@@ -111,16 +112,25 @@ class Store:
                 value=str(self._path),
                 remedy="start the same command again: it makes room, and what is finished is kept",
             )
-        try:
-            self._log.write(self._log_length, entries)
-        except OSError as error:
-            raise hdf5.write_error(self._path, "the log", error) from error
+        self._write(self._log, self._log_length, entries, "the log")
         self._log_length += len(entries)
 
     def close(self) -> None:
         """Close the file; all ranks of a communicator must do so together."""
         if not self._file:
             return
+        try:
+            if self._writable and not self._parallel:
+                hdf5.load().h5f.flush(self._file)
+        except (OSError, RuntimeError) as error:
+            self._writable = False
+            raise hdf5.write_error(self._path, "its end", error) from error
+        finally:
+            if not self._writable and not self._parallel:
+                hdf5.silence(self._file)
+            self._let_go()
+
+    def _let_go(self) -> None:
         try:
             for rows in (self._rows, self._tracebacks, self._log):
                 rows.close()
@@ -162,6 +172,14 @@ class Store:
             outcome.status,
         )
         self._row["checksum"] = schema.checksum(self._bytes)
+
+    def _write(self, rows: hdf5.Rows, start: int, array: np.ndarray, what: str) -> None:
+        try:
+            rows.write(start, array)
+        except OSError as error:
+            self._writable = False
+            reason = rows.why_not(self._path, start, array) if self._parallel else None
+            raise hdf5.write_error(self._path, what, reason or error) from error
 
     def _find_log_length(self) -> int:
         """Where the leading entries end, by bisection: preparing left no gaps."""

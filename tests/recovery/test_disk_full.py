@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import time
+from pathlib import Path
 
 import h5py
 import pytest
@@ -45,7 +48,10 @@ def small_disk(launch):
     if mounted.returncode:
         pytest.skip("mounting a small file system takes root")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    deadline = time.monotonic() + 30
+    while subprocess.run(["umount", str(folder)]).returncode:  # in use by what is just ending
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def status(folder):
@@ -114,3 +120,83 @@ def test_a_limit_on_the_size_of_files(launch):
     assert len(done.stderr.splitlines()) == 1
     done = launch.phs(None, "experiment.py")
     assert done.returncode == 0, done.stderr
+
+
+QUOTA = """
+import os
+from phs_mpi import Experiment, Grid
+
+def target(x):
+    with open("calls.txt", "a") as file:
+        file.write(f"{x}\\n")
+    if x == 5 and os.path.exists("almost"):
+        os.rename("almost", "used-up")
+    return x
+
+experiment = Experiment(target, {"x": int}, capture=False)
+experiment.add(x=Grid(0, 11, 12))
+"""
+
+
+@pytest.fixture
+def quota(launch, monkeypatch):
+    """A sign: while this file is there, no results file can be written."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("simulating a quota takes a C compiler")
+    library = launch.folder / "quota.so"
+    source = Path(__file__).parent.with_name("quota.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    sign = launch.folder / "used-up"
+    monkeypatch.setenv("NO_QUOTA_WHILE", str(sign))
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    launch.write("experiment.py", QUOTA)
+    (launch.folder / "almost").touch()
+    return sign
+
+
+def check_quota_message(done, what):
+    assert done.returncode == 2, done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if "error:" in line and "phs_mpi" in line]
+    assert len(errors) == 1, done.stderr
+    assert f"cannot write {what}" in errors[0]
+    assert "Disk quota exceeded; make room within your quota" in errors[0]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("ranks", "options"),
+    [
+        (None, []),
+        (3, []),
+        (3, ["--rank-0-writes"]),
+        (None, ["--workers", "2"]),
+        (None, ["--backend", "dask", "--workers", "2"]),
+        (3, ["--isolate"]),
+    ],
+    ids=["serial", "3", "rank 0 writes", "processes", "dask", "isolated"],
+)
+def test_quota_used_up_in_mid_run(launch, quota, ranks, options):
+    done = launch.phs(ranks, "experiment.py", *options, timeout=120)
+    check_quota_message(done, "the row of evaluation")
+    with h5py.File(launch.folder / "experiment.h5", locking=False) as file:
+        before = file["evaluations"]["status"] == Status.DONE
+    assert 0 < before.sum() < 12
+    quota.unlink()
+    done = launch.phs(ranks, "experiment.py", *options, timeout=120)
+    assert done.returncode == 0, done.stderr
+    verified = launch.phs(None, "status", "--verify", "experiment.h5")
+    assert verified.returncode == 0, verified.stdout
+    calls = (launch.folder / "calls.txt").read_text().split()
+    assert sorted(set(map(int, calls))) == list(range(12))
+    again = {int(x) for x in calls if calls.count(x) > 1}
+    assert not again & set(before.nonzero()[0].tolist())
+
+
+@pytest.mark.parametrize("ranks", [None, 3], ids=["serial", "3"])
+def test_quota_used_up_before_a_run_goes_on(launch, quota, ranks):
+    assert launch.phs(ranks, "experiment.py", timeout=120).returncode == 2
+    done = launch.phs(ranks, "experiment.py", timeout=120)
+    check_quota_message(done, "what a killed run left open")
+    quota.unlink()
+    assert launch.phs(ranks, "experiment.py", timeout=120).returncode == 0
