@@ -1,5 +1,5 @@
 import errno
-import types
+import resource
 
 import h5py
 import numpy as np
@@ -8,6 +8,7 @@ from results import make_experiment, resume
 
 from phs_mpi.log import Source, Status
 from phs_mpi.store import hdf5
+from phs_mpi.store.schema import LOG_DTYPE
 
 
 def test_typed_names_enumerations_only_in_the_row_itself():
@@ -49,7 +50,36 @@ def test_write_errors_name_cause_and_remedy(tmp_path, error, words):
     assert words in str(hdf5.write_error(tmp_path / "a.h5", "it", error))
 
 
-def test_where_mpi_loses_the_cause_a_full_disk_is_still_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(hdf5.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=4096))
-    error = hdf5.write_error(tmp_path / "a.h5", "it", OSError("Can't write data (file failed)"))
-    assert "No space left on device; make room" in str(error)
+def test_where_mpi_hides_the_cause_the_system_is_asked_for_it(tmp_path):
+    path = tmp_path / "a.h5"
+    resume(path, make_experiment())
+    file = hdf5.open_low_level(path)
+    rows = hdf5.Rows(file, "log", LOG_DTYPE)
+    assert rows.length > 2
+    entries = np.zeros(2, LOG_DTYPE)
+    entries["index"] = 7
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 4, hard))
+    try:
+        reason = rows.why_not(path, 1, entries)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert reason.errno == errno.EFBIG
+    assert rows.why_not(path, 1, entries) is None
+    rows.close()
+    hdf5.close(file)
+    with h5py.File(path) as file:  # the very same place
+        assert file["log"]["index"][:4].tolist() == [0, 7, 7, 0]
+
+
+def test_a_silenced_file_is_closed_where_it_could_not_be_written(tmp_path):
+    path = tmp_path / "a.h5"
+    resume(path, make_experiment())
+    file = hdf5.open_low_level(path)
+    before = path.read_bytes()
+    rows = hdf5.Rows(file, "log", LOG_DTYPE)
+    hdf5.silence(file)
+    rows.write(0, np.ones(1, LOG_DTYPE))
+    rows.close()
+    hdf5.close(file)
+    assert path.read_bytes() == before
