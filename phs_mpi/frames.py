@@ -58,7 +58,7 @@ def read(path: str | os.PathLike[str]) -> pandas.DataFrame:
         Index ``index``, the number of the set. Columns: the parameters in declared order (missing
         where a search has not chosen yet, and for the category None; an ``expr`` is text),
         ``result``, ``status``, declared metrics, ``source``, ``worker``, ``host``, ``start`` and
-        ``end`` (UTC), ``seconds``, ``proposing``, ``waiting``, ``mean``, ``std``,
+        ``end`` (UTC), ``seconds``, ``proposing``, ``waiting``, ``exchanging``, ``mean``, ``std``,
         ``acquisition``, ``log_length``, ``error``. With repeats also ``standard_error`` and
         ``repeats``, and what is of one evaluation is that of the first. A column of ours that is
         called as a parameter gets an underscore.
@@ -179,8 +179,8 @@ def _outcomes(pandas: Any, snapshot: Snapshot) -> dict[str, pandas.Series]:
     found |= {"worker": whole("worker"), "host": text("host")}
     found |= {"start": moment("start"), "end": moment("end")}
     found["seconds"] = number("end") - number("start")
-    for name in ("proposing", "waiting", "mean", "std", "acquisition"):
-        found[name] = number(name)
+    for name in ("proposing", "waiting", "exchanging", "mean", "std", "acquisition"):
+        found[name] = pandas.Series(snapshot.columns[name][place]).where(finished)
     found["log_length"] = whole("log_length")
     found["error"] = text("error")
     if snapshot.failed_before.any():

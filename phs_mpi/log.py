@@ -104,6 +104,9 @@ class Outcome:
         Seconds since 1970-01-01 UTC, around the call of the target.
     proposing, waiting : float
         Seconds this worker spent on the proposal, and idle, before this evaluation.
+    exchanging : float
+        Seconds since the evaluation before this one in which the worker took from the exchange
+        what had come; they lie within the other times.
     worker : int
         Number of the worker (its rank under MPI).
     host : str
@@ -122,6 +125,7 @@ class Outcome:
     end: float = 0.0
     proposing: float = 0.0
     waiting: float = 0.0
+    exchanging: float = 0.0
     worker: int = 0
     host: str = ""
     cause: Cause = Cause.NONE

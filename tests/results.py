@@ -58,6 +58,7 @@ def make_outcome(proposal, status=Status.DONE, workers=3, **fields):
         "end": 1000.75 + index // workers,
         "proposing": 0.05,
         "waiting": 0.2,
+        "exchanging": 0.01,
         "worker": 1 + index % workers,
         "host": "node-1",
     }

@@ -65,6 +65,7 @@ class _Run:
     table: Table
     log: Log
     place: Unpacked
+    exchanging: float = 0.0  # seconds, not told yet
 
 
 _runs: dict[str, _Run] = {}
@@ -93,9 +94,11 @@ def prepare(shipment: Shipment, number: int) -> None:
 def propose(run: str, index: int, length: int, news: bytes) -> tuple[Proposal, float]:
     """The values of a Bayesian set, from the log after the news, and the seconds it took."""
     state = _state(run)
+    arrived = time.perf_counter()
     for entry in decode(news, state.table.dtype):
         state.log.append(entry)
     begun = time.perf_counter()
+    state.exchanging += begun - arrived
     proposal = state.worker.propose(index, state.log, length)
     return proposal, time.perf_counter() - begun
 
@@ -120,6 +123,7 @@ def _deliver(state: _Run, what: Proposal | int) -> Delivery:
     proposal = state.worker.drawn(what) if isinstance(what, int) else what
     with _one_at_a_time, _working_in(state.place.working_folder):
         outcome = state.worker.evaluate(proposal)
+    outcome.exchanging, state.exchanging = state.exchanging, 0.0
     delivery = Delivery(proposal, outcome)
     if not state.place.shared:
         parent = base.evaluations_folder(state.place.output)

@@ -189,7 +189,8 @@ def _status(status: int, running: bool) -> str:
 
 def costs_table(snapshot: Snapshot) -> str:
     """Where the time of each worker went, and above that of all of them."""
-    rows = snapshot.rows(np.flatnonzero(snapshot.finished))
+    finished = np.flatnonzero(snapshot.finished)
+    rows = snapshot.rows(finished)
     hosts, host = np.unique(rows["host"], return_inverse=True)
     workers, row = np.unique(np.stack([host, rows["worker"]]), axis=1, return_inverse=True)
 
@@ -209,6 +210,8 @@ def costs_table(snapshot: Snapshot) -> str:
         column("failed", total(rows["status"] != Status.DONE).astype(int)),
     ]
     columns += [column(f"{name}, s", seconds, ".3f") for name, seconds in spent.items()]
+    exchanging = total(snapshot.columns["exchanging"][finished])
+    columns.append(column("exchanging, s", exchanging, ".3f"))  # within the others
     whole = np.maximum(np.sum(list(spent.values()), axis=0), 1e-300)
     shares = {name: seconds / whole for name, seconds in spent.items()}
     columns += [column(f"{name}, %", 100 * share, ".1f") for name, share in shares.items()]

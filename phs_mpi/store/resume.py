@@ -233,8 +233,10 @@ def _rebuild(
             if not len(indices):
                 continue
             chunk = np.zeros(min(_CHUNK, len(kept) - start), file["evaluations"].dtype)
-            # By position: the same fields, though text may have become wider.
-            chunk[indices - start] = snapshot.rows(indices).astype(chunk.dtype)
+            rows = snapshot.rows(indices)
+            there = rows.dtype.names or ()
+            for name in chunk.dtype.names:  # an early file has not all
+                chunk[name][indices - start] = rows[name] if name in there else np.nan
             _renew_checksums(chunk, indices - start)
             creation.write_rows(file["evaluations"], start, chunk)
         for index in np.flatnonzero(kept & (~snapshot.done | snapshot.failed_before)).tolist():

@@ -69,7 +69,9 @@ def parameter_set_dtype(values: np.dtype) -> np.dtype:
     return np.dtype([("group", "i4"), ("values", values)])
 
 
-def evaluation_dtype(values: np.dtype, metrics: Sequence[str] = ()) -> np.dtype:
+def evaluation_dtype(
+    values: np.dtype, metrics: Sequence[str] = (), exchanging: bool = True
+) -> np.dtype:
     """Row of ``/evaluations``.
 
     Parameters
@@ -78,6 +80,8 @@ def evaluation_dtype(values: np.dtype, metrics: Sequence[str] = ()) -> np.dtype:
         Structured type with one field a parameter.
     metrics : sequence of str
         Names of the metrics that the experiment declares.
+    exchanging : bool
+        Whether it has that field; rows of early files have not.
     """
     fields: list[Any] = [("values", values), ("result", "f8")]
     if metrics:
@@ -95,6 +99,7 @@ def evaluation_dtype(values: np.dtype, metrics: Sequence[str] = ()) -> np.dtype:
         ("end", "f8"),
         ("proposing", "f8"),
         ("waiting", "f8"),
+        *([("exchanging", "f8")] if exchanging else []),
         ("error", f"S{ERROR_WIDTH}"),
         ("checksum", "u4"),
         ("status", "u1"),

@@ -37,6 +37,7 @@ COLUMNS = (
     "end",
     "proposing",
     "waiting",
+    "exchanging",
 )
 
 _TRIES = 5
@@ -321,7 +322,8 @@ def _columns(
     """Status, attempts, small columns of all rows, which are damaged; from one look at each."""
     status = np.zeros(len(rows), np.uint8)
     attempts = np.zeros(len(rows), np.int64)
-    columns = {name: np.zeros(len(rows), rows.dtype[name]) for name in COLUMNS}
+    there = [name for name in COLUMNS if name in (rows.dtype.names or ())]
+    columns = {name: np.zeros(len(rows), rows.dtype[name]) for name in there}
     torn = []
     for start, chunk in rows.chunks():
         here = slice(start, start + len(chunk))
@@ -335,6 +337,8 @@ def _columns(
         status[here] = chunk["status"]
         for name, column in columns.items():
             column[here] = chunk[name]
+    for name in set(COLUMNS) - set(there):  # of early files
+        columns[name] = np.full(len(rows), np.nan)
     return status, attempts, columns, np.concatenate([*torn, np.zeros(0, int)])
 
 

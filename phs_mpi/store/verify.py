@@ -305,9 +305,10 @@ def _layout(file: Any, definition: dict[str, Any], found: Verification) -> None:
     if values.names != names:
         found.problems.append(f"/evaluations has the parameters {values.names}, not {names}")
     metrics = tuple(definition.get("metrics") or ())
+    exchanging = "exchanging" in file["evaluations"].dtype.names
     wanted = {
         "parameter_sets": (sets, schema.parameter_set_dtype(values)),
-        "evaluations": (sets * most, schema.evaluation_dtype(values, metrics)),
+        "evaluations": (sets * most, schema.evaluation_dtype(values, metrics, exchanging)),
         "errors": (sets * most, schema.TRACEBACK_DTYPE),
         "log": (None, schema.LOG_DTYPE),
     }

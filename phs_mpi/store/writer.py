@@ -167,6 +167,7 @@ class Store:
             outcome.end,
             outcome.proposing,
             outcome.waiting,
+            outcome.exchanging,
             schema.text_head(outcome.error, schema.ERROR_WIDTH),
             0,
             outcome.status,

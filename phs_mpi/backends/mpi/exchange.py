@@ -14,6 +14,7 @@ still has to send. Rank 0 runs no target; a worker that is stuck delays nobody b
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -51,6 +52,8 @@ class Exchange:
         How often ranks have died so far.
     bytes_received : int
         Payload of all broadcasts so far.
+    seconds : float
+        Spent on taking what has come, in whichever thread; looking in vain does not count.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Exchange:
         self._payload = np.empty(0, np.uint8)
         self._request = self._broadcast(self._header) if self._receives else MPI.REQUEST_NULL
         self.bytes_received = 0
+        self.seconds = 0.0
 
     # -- what rank 0 puts in -----------------------------------------------------------
 
@@ -174,6 +178,7 @@ class Exchange:
 
     def _step(self) -> bool:
         moved = False
+        begun = time.perf_counter()
         while self._receives and not self._ended and self._request.Test():
             moved = True
             self._take()
@@ -181,6 +186,8 @@ class Exchange:
             moved = True
             _, buffer = self._sending.popleft()
             self._heavy -= len(buffer) > messages.LIGHT_BYTES
+        if moved:
+            self.seconds += time.perf_counter() - begun
         return moved
 
     def _recover_from(self, error: MPI.Exception) -> None:

@@ -85,6 +85,7 @@ class WorkerLoop:
     def run(self) -> None:
         """Work until rank 0 says stop, then see the exchange to its end."""
         idle_since = time.perf_counter()
+        exchanged = 0.0
         self._send(messages.READY)
         while True:
             kind, index, log_length, how = self._receive()
@@ -98,6 +99,8 @@ class WorkerLoop:
             outcome = self._worker.evaluate(proposal)
             idle_since = time.perf_counter()
             outcome.proposing, outcome.waiting = proposing, waiting
+            so_far = self._exchange.seconds
+            outcome.exchanging, exchanged = so_far - exchanged, so_far
             self._report(proposal, outcome, attempt)
         self._exchange.finish(self._backoff)
 

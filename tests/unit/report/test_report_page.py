@@ -101,6 +101,8 @@ def test_costs_add_up(mixed):
     for name in ("evaluating", "proposing", "waiting"):
         seconds = getattr(use, name).sum()
         assert float(columns[f"{name}, s"][0]) == pytest.approx(seconds, abs=6e-4)
+    exchanging = mixed.columns["exchanging"][mixed.finished].sum()
+    assert float(columns["exchanging, s"][0]) == pytest.approx(exchanging, abs=6e-4)
     shares = [float(columns[f"{n}, %"][0]) for n in ("evaluating", "proposing", "waiting")]
     assert sum(shares) == pytest.approx(100, abs=0.2)
     assert shares == pytest.approx(100 * use.overall(), abs=0.051)

@@ -7,7 +7,8 @@ from results import PROVENANCE, SOURCE, evaluate, make_experiment, resume
 
 from phs_mpi.errors import StoreError
 from phs_mpi.log import EntryKind, Log, LogReader
-from phs_mpi.store import open_store, prepare, read, schema
+from phs_mpi.store import hdf5, open_store, prepare, read, schema
+from phs_mpi.store.verify import verify
 
 
 @pytest.fixture
@@ -179,6 +180,42 @@ def test_a_file_that_another_tool_rewrote_is_put_in_order(path):
     assert resume(path, make_experiment()).missing == list(range(14, 20))
     assert read(path).in_place
     evaluate(path, make_experiment(), range(14, 20))
+
+
+def without_exchanging(path):
+    """Make it a file as they were before that field."""
+    with h5py.File(path, "r+") as file:
+        rows = file["evaluations"][()]
+        values, metrics = rows.dtype["values"], schema.metric_names(rows.dtype)
+        early = hdf5.typed(schema.evaluation_dtype(values, metrics, exchanging=False))
+        old = np.zeros(len(rows), early)
+        for name in early.names:
+            old[name] = rows[name]
+        for i in np.flatnonzero(old["status"]):
+            old["checksum"][i] = schema.checksum(old[i : i + 1].view(np.uint8).data)
+        del file["evaluations"]
+        file.create_dataset("evaluations", data=old, dtype=early)
+
+
+def test_an_early_file_is_read_and_goes_on(path):
+    recent = read(path)
+    values = [recent.values(i) for i in range(14)]
+    errors = [recent.error(i) for i in range(14)]
+    without_exchanging(path)
+    early = read(path)
+    assert np.isnan(early.columns["exchanging"]).all()
+    assert early.finished.tolist() == recent.finished.tolist()
+    assert verify(path).problems == []
+    found = resume(path, make_experiment())
+    assert found.missing == list(range(14, 20))
+    evaluate(path, make_experiment(), found.missing)
+    now = read(path)
+    assert now.finished.all() and verify(path).problems == []
+    np.testing.assert_equal(now.columns["exchanging"], [np.nan] * 14 + [0.01] * 6)
+    for name in ("result", "start", "worker", "waiting"):
+        np.testing.assert_equal(now.columns[name][:14], recent.columns[name][:14])
+    assert [now.values(i) for i in range(14)] == values
+    assert [now.error(i) for i in range(14)] == errors
 
 
 def test_a_changed_text_of_the_same_experiment_is_only_told(path):

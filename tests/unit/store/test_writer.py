@@ -55,7 +55,7 @@ def test_round_trip(tmp_path):
     assert np.flatnonzero(snapshot.done).tolist() == [15]
     assert snapshot.values(15) == proposal.values
     assert snapshot.metrics(15) == {"loss": 0.5, "more": 2.0}
-    for name in ("result", "worker", "start", "end", "proposing", "waiting"):
+    for name in ("result", "worker", "start", "end", "proposing", "waiting", "exchanging"):
         assert snapshot.columns[name][15] == getattr(outcome, name)
     for name in ("source", "log_length", "mean", "std", "acquisition"):
         assert snapshot.columns[name][15] == getattr(proposal, name)
