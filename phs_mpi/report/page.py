@@ -198,8 +198,8 @@ def _costs(snapshot: Snapshot) -> str:
         return "<p>No finished evaluation yet.</p>"
     return tables.costs_table(snapshot) + (
         "<p>Waiting is all between two evaluations but the proposal: writing the row, the way to "
-        "the next set and back. Exchanging is what it takes to receive everybody's results; that is "
-        "done beside all three, and lies within them.</p>"
+        "the next set and back. Exchanging is what it takes to receive everybody's results; that "
+        "is done beside all three, and lies within them.</p>"
     )
 
 

@@ -32,7 +32,8 @@ _DESCRIPTIONS = {
     "evaluations": "One row a parameter set, or with repeats as many as a set may have, one after "
     "the other: values used, result, timings. It counts if its "
     "status is DONE, FAILED or TIMED_OUT, and its checksum is the CRC-32 of all other bytes of "
-    "the row. start and end are seconds since 1970-01-01 UTC; proposing, waiting, exchanging are seconds.",
+    "the row. start and end are seconds since 1970-01-01 UTC; proposing, waiting and exchanging "
+    "are seconds.",
     "errors": "End of the traceback of a failed evaluation; other rows are empty.",
     "log": "Order in which evaluations started, completed or were lost; unused rows are zero.",
     "definition": "The experiment as JSON.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import h5py
@@ -98,6 +99,57 @@ def test_idle_ranks_do_not_spin(launch):
     # four of them twelve.
     print(f"CPU time of the job: {used:.1f} s")
     assert used < 9
+
+
+def test_ranks_that_wait_for_the_end_do_not_spin(launch):
+    launch.write(
+        "experiment.py",
+        """
+        import os, time
+        from phs_mpi import Experiment, Random
+
+        def tell(evaluation):
+            time.sleep(6)  # the job ends when it has been told
+
+        def target(x):
+            return x
+
+        experiment = Experiment(target, {"x": float}, monitor=tell)
+        experiment.add(1, x=Random(0, 1))
+        """,
+    )
+    before = os.times()
+    done = launch.phs(8, "experiment.py")
+    after = os.times()
+    assert done.returncode == 0, done.stderr
+    assert after.elapsed - before.elapsed > 6
+    # Starting eight Pythons takes 4 to 6 s of processor time; ranks that spin would add 6 s a core.
+    used = sum(after[2:4]) - sum(before[2:4])
+    assert used < 4 + 0.5 * 6 * min(os.cpu_count(), 8)
+
+
+@pytest.mark.parametrize("option", [(), ("--rank-0-writes",)])
+def test_rows_longer_than_what_leaves_at_once(launch, option):
+    launch.write(
+        "experiment.py",
+        """
+        from phs_mpi import Experiment
+
+        def target(x, text):
+            if x % 2:
+                raise ValueError("no" * 50_000)
+            return len(text)
+
+        experiment = Experiment(target, {"x": int, "text": str}, capture=False)
+        for x in range(12):
+            experiment.add(x=x, text=f"{x:04d}" * 25_000)
+        """,
+    )
+    done = launch.phs(3, "experiment.py", *option)
+    assert done.returncode == 0, done.stderr
+    rows, _ = read(launch.folder / "experiment.h5")
+    assert rows["status"].tolist() == [Status.DONE, Status.FAILED] * 6
+    assert rows["result"][::2].tolist() == [100_000] * 6
 
 
 def test_one_rank_falls_back_to_serial(launch):

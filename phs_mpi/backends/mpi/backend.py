@@ -48,6 +48,7 @@ from .side import (
     threads_allowed,
     together,
 )
+from .waiting import meet
 from .worker_side import WorkerLoop
 
 
@@ -96,6 +97,7 @@ def _run(
     if job is None:
         plan = world.bcast(None, root=0)
         if not plan.anything:
+            meet(world)
             return world.bcast(None, root=0)
         with Side(world, plan, options) as mine:
             _work(mine, experiment)
@@ -116,6 +118,8 @@ def _run(
         status = base.conclude(job, options, progress)
     finally:
         job.close()
+    if side is None:
+        meet(world)
     status = world.bcast(status, root=0) if side is None else side.share(status)
     # The other ranks have closed the file as well: SLURM may end the job any moment now.
     requeue_if_due(options, progress, *ending)

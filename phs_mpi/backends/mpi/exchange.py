@@ -23,7 +23,7 @@ from mpi4py import MPI
 
 from ...log import Log, LogEntry
 from . import messages, ulfm
-from .waiting import Backoff
+from .waiting import MEETING_SECONDS, Backoff, wait_until
 
 
 class MasterDied(Exception):
@@ -114,7 +114,8 @@ class Exchange:
         shared = np.array([status or 0], np.int64)
         while True:
             try:
-                self.comm.Bcast([shared, MPI.INT64_T], root=0)
+                arrived = self.comm.Ibcast([shared, MPI.INT64_T], root=0)
+                wait_until(arrived.Test, lambda: False, Backoff(MEETING_SECONDS))
                 return int(shared[0])
             except MPI.Exception as error:
                 self._recover_from(error)

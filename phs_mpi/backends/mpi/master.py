@@ -161,9 +161,8 @@ class Master:
         kind, index = words[0], words[1]
         event: Event
         if kind == messages.DONE:
-            if self._commit is not None:
-                proposal, outcome = self._comm.recv(source=worker, tag=messages.TAG_ROW)
-                self._commit(proposal, outcome)
+            if self._commit is not None and not self._commit_row(worker):
+                return
             result, again = messages.word_to_result(words[2]), bool(words[3])
             event = Finished(worker, index, result=result, again=again)
         elif kind == messages.PROPOSED:
@@ -173,6 +172,19 @@ class Master:
         else:
             raise WorkerFailed(self._comm.recv(source=worker, tag=messages.TAG_TEXT))
         self._carry_out(self._schedule.handle(event))
+
+    def _commit_row(self, worker: int) -> bool:
+        """Write the row that a worker sends; False if it has died before the end of it."""
+        assert self._commit is not None
+        try:
+            proposal, outcome = self._comm.recv(source=worker, tag=messages.TAG_ROW)
+        except MPI.Exception as error:
+            if not (ulfm.enabled() and ulfm.is_death(error)):
+                raise
+            self._dies({worker})
+            return False
+        self._commit(proposal, outcome)
+        return True
 
     def _carry_out(self, instructions) -> None:
         reply = messages.message()

@@ -22,7 +22,7 @@ from .. import base
 from . import ulfm
 from .deathwatch import DeathWatch
 from .exchange import Exchange, MasterDied
-from .waiting import longest_pause
+from .waiting import longest_pause, meet
 from .worker_side import same_log_everywhere
 
 #: Exit status for a defect of ours, or a rank that broke down.
@@ -161,6 +161,8 @@ class Side:
             self.watch.close()
         # Whoever closes the file together with a rank that has died waits for ever.
         if self.store is not None and not (self.parallel and ulfm.enabled()):
+            if self.parallel:
+                meet(self.world)
             self.store.close()
         if not self.options.check_log:
             return
@@ -175,9 +177,10 @@ class Side:
 
     def share(self, status: int | None = None) -> int:
         """Rank 0's exit status, on all ranks (collective)."""
-        if not ulfm.enabled():
-            return self.world.bcast(status, root=0)
-        return self.exchange.share(status)
+        if ulfm.enabled():
+            return self.exchange.share(status)
+        meet(self.world)
+        return self.world.bcast(status, root=0)
 
     def end(self, status: int) -> int:
         """End with this status, at once where MPI's own farewell may wait for the dead."""
@@ -199,6 +202,7 @@ def together(world: MPI.Intracomm, action):
         value = action()
     except PhsError as caught:
         error = caught
+    meet(world)
     errors = world.allgather(error)
     first = next((e for e in errors if e is not None), None)
     if first is None:

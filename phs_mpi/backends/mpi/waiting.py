@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import Any
+
+#: Longest pause between two looks whether all ranks have come.
+MEETING_SECONDS = 5e-3
 
 
 class Backoff:
@@ -79,6 +83,17 @@ def wait_until(
             return condition()
         backoff.pause()
     return True
+
+
+def meet(comm: Any) -> None:
+    """Wait until all ranks have come here, and leave the core to others meanwhile (collective).
+
+    MPI's own collective operations spin. Ranks that share cores then keep those from running
+    that everybody waits for: for a minute and more, where a kernel serves yielding processes
+    badly (seen with Linux 6.18).
+    """
+    arrived = comm.Ibarrier()
+    wait_until(arrived.Test, lambda: False, Backoff(MEETING_SECONDS))
 
 
 def longest_pause(ranks_here: int, cores_here: int) -> float:

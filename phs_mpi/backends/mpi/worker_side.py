@@ -161,12 +161,16 @@ class WorkerLoop:
 
     def _report(self, proposal: Proposal, outcome: Outcome, attempt: int) -> None:
         again = self._retries.mark(outcome, attempt)
+        row = None
         if self._commit is not None:
             # First the disk, then the others: what any rank acts on survives a crash.
             self._commit(proposal, outcome)
         else:
-            self._comm.send((proposal, outcome), dest=0, tag=messages.TAG_ROW)
+            # A long row leaves only when rank 0 asks for it, which it does after the next message.
+            row = self._comm.isend((proposal, outcome), dest=0, tag=messages.TAG_ROW)
         self._send(messages.DONE, outcome.index, outcome.result, again=again)
+        if row is not None:
+            wait_until(row.Test, self._exchange.progress, self._backoff)
 
     def _send(
         self,

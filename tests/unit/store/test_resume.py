@@ -210,7 +210,8 @@ def test_an_early_file_is_read_and_goes_on(path):
     assert found.missing == list(range(14, 20))
     evaluate(path, make_experiment(), found.missing)
     now = read(path)
-    assert now.finished.all() and verify(path).problems == []
+    assert now.finished.all()
+    assert verify(path).problems == []
     np.testing.assert_equal(now.columns["exchanging"], [np.nan] * 14 + [0.01] * 6)
     for name in ("result", "start", "worker", "waiting"):
         np.testing.assert_equal(now.columns[name][:14], recent.columns[name][:14])
