@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import threading
 import time
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .backends.signals import interrupts
 from .whole_file import replacing
 
 if TYPE_CHECKING:
@@ -59,21 +61,23 @@ def _watch(page: _Page, snapshot: Snapshot, seconds: float) -> None:
     """Write the page again and again until all is evaluated."""
     from .store import read
 
-    for number in count():
-        begun = time.monotonic()
-        try:
-            page.write(snapshot, None if snapshot.complete else seconds)
+    stop = threading.Event()
+    # An exception in the middle of drawing could fall into a destructor, and be lost.
+    with interrupts(stop.set):
+        for number in count():
+            begun = time.monotonic()
+            # What nobody writes again a browser must not load again.
+            last = snapshot.complete or stop.is_set()
+            page.write(snapshot, None if last else seconds)
             if number == 0:
                 print(page.path, flush=True)
             if snapshot.complete:
                 return
+            if last:
+                raise KeyboardInterrupt
             busy = time.monotonic() - begun
-            time.sleep(max(seconds - busy, busy / MOST_BUSY - busy))
-        except KeyboardInterrupt:
-            # Nobody writes it again, so a browser must not load it again.
-            page.write(snapshot)
-            raise
-        snapshot = read(snapshot.path)
+            stop.wait(max(seconds - busy, busy / MOST_BUSY - busy))
+            snapshot = read(snapshot.path)
 
 
 class _Page:

@@ -1,1 +1,1 @@
-"""One transport each: mpi, serial (dask and processes to come)."""
+"""One transport each: mpi, dask, processes, serial; and what they share."""
