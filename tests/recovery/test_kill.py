@@ -195,3 +195,25 @@ def test_interrupt_drains_a_serial_run(launch):
     assert "parameter sets are left" in err
     assert len(lines(launch.folder, "start")) == len(lines(launch.folder, "end"))
     check_resumed(launch, None, len(lines(launch.folder, "end")))
+
+
+def test_interrupt_while_a_run_begins(launch):
+    begins = """
+import os, time
+from pathlib import Path
+
+rank = os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("PMI_RANK")
+Path(f"loaded-{rank}").touch()
+if rank == "0":
+    time.sleep(60)  # the others wait for it
+"""
+    launch.write("experiment.py", begins + EXPERIMENT)
+    process = launch.start(3, "-m", "phs_mpi", "experiment.py")
+    wait_for(lambda: len(list(launch.folder.glob("loaded-*"))) == 3, process)
+    for pid in children(process.pid):  # as srun passes it on
+        os.kill(pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert err.count("phs_mpi: interrupted; the same command goes on") == 1
+    assert "Traceback" not in err
+    assert not (launch.folder / "experiment.h5").exists()

@@ -66,6 +66,13 @@ def run(path: Path | Experiment, options: base.Options) -> int:
             return _run(world, path, options, placement.remark_of_ranks(world, place))
     except (PhsError, SystemExit):
         raise  # all ranks have agreed to end (see together)
+    except KeyboardInterrupt:  # as it begins or ends; in between rank 0 drains
+        if world.Get_rank() == 0:
+            print("phs_mpi: interrupted; the same command goes on", file=sys.stderr, flush=True)
+        else:
+            time.sleep(FAREWELL_SECONDS)
+        world.Abort(base.INTERRUPTED)
+        raise
     except BaseException:
         abort(world, traceback.format_exc())
         raise
