@@ -22,7 +22,8 @@ def misfit(length, damping):
     settings = ["-v", f"metres={length}", "-v", f"damping={damping}"]
     with open(folder / "angles.txt", "w") as file:
         subprocess.run(["awk", *settings, "-f", PROGRAM], stdout=file, check=True)
-    angles = [float(line.split()[1]) for line in open(folder / "angles.txt")]
+    lines = (folder / "angles.txt").read_text().splitlines()
+    angles = [float(line.split()[1]) for line in lines]
     return sum((a - b) ** 2 for a, b in zip(angles, MEASURED, strict=True)) ** 0.5
 
 
