@@ -104,7 +104,10 @@ def wait_until(condition, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "backend",
+    [b if b == "mpi" else pytest.param(b, marks=pytest.mark.slow) for b in BACKENDS],
+)
 def test_whatever_an_evaluation_does_is_recorded(backend, launch, request):
     ranks, options = BACKENDS[backend]
     if backend == "dask":
