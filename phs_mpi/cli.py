@@ -22,6 +22,9 @@ Parallel hyperparameter search with MPI.
     python -m phs_mpi plot experiment.h5            figures
 """
 
+_VERBS = {"run", "table", "status", "best", "explain", "export", "plot", "report", "compare"}
+_VERBS |= {"completion"}
+
 
 class _Parser(argparse.ArgumentParser):
     """An argument parser of which only the first rank speaks."""
@@ -119,6 +122,9 @@ def parser() -> argparse.ArgumentParser:
 
     report = command("report", report_command.run, "write one HTML page with everything")
     report_command.add_arguments(report)
+
+    completion = command("completion", _completion, "print what lets a shell complete phs-mpi")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
     return top
 
 
@@ -156,9 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def with_verb(arguments: list[str]) -> list[str]:
     """Put in the verb ``run`` where the first word is a file or an option of a run."""
-    verbs = {"run", "table", "status", "best", "explain", "export", "plot", "report", "compare"}
-    top = {"-h", "--help", "--version"}
-    if not arguments or arguments[0] in verbs | top:
+    if not arguments or arguments[0] in _VERBS | {"-h", "--help", "--version"}:
         return arguments
     return ["run", *arguments]
 
@@ -233,3 +237,18 @@ def _explain(options: argparse.Namespace) -> int:
     words, same = text(read(options.file, verify=True), options.index)
     print(printable(words))
     return 0 if same else 1
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from .frames import needed
+
+    shtab = needed("shtab", "completion", "completion")
+    grammar = parser()
+    grammar.prog = "phs-mpi"  # the program that the package installs; `python -m` is not completed
+    commands = next(a.choices for a in grammar._actions if isinstance(a.choices, dict))
+    for command in commands.values():
+        for action in command._actions:
+            if action.type is Path:
+                action.complete = shtab.FILE
+    print(shtab.complete(grammar, shell=options.shell))
+    return 0

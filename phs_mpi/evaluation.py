@@ -42,7 +42,7 @@ class ExpressionFailed(Exception):
 
 
 class Context:
-    """What an evaluation may ask about itself, through :func:`current`.
+    """What an evaluation may ask about itself, through :func:`phs_mpi.current`.
 
     Attributes
     ----------

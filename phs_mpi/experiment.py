@@ -184,9 +184,9 @@ class Experiment:
             Number of sets. Default: 1, or with grids the number of their combinations; a
             multiple of that goes through the combinations several times.
         **strategies : object
-            For each parameter a plain value, or a :class:`~phs_mpi.strategies.Grid`,
-            :class:`~phs_mpi.strategies.Random`, :class:`~phs_mpi.strategies.Choice` or
-            :class:`~phs_mpi.strategies.Bayesian`.
+            For each parameter a plain value, or a :class:`~phs_mpi.Grid`,
+            :class:`~phs_mpi.Random`, :class:`~phs_mpi.Choice` or
+            :class:`~phs_mpi.Bayesian`.
 
         Raises
         ------

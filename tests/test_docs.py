@@ -1,28 +1,21 @@
-"""Every Python block and every command in README and docs is run.
-
-Blocks of one page share a folder, in order. A Python block names its file in its first line; one
-that defines an experiment is only written (commands of the page run it), unless no command does.
-Blocks marked `sh` (they set up machines) and `text` (output) are not run.
-"""
+"""Blocks of code in README and docs are run as :mod:`documentation` says; links lead somewhere."""
 
 from __future__ import annotations
 
+import configparser
 import re
 import shlex
-from pathlib import Path
+import shutil
+import subprocess
 
 import pytest
+from documentation import KINDS, PAGES, ROOT, Block, Command, blocks
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: Pages whose commands take half a minute.
-LONG = {"figures.md", "report.md"}
+from phs_mpi import cli
+
+#: Pages whose commands take a while: they draw every figure.
+LONG = {"figures.md", "quickstart.md", "report.md"}
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
-
-
-def blocks(page: Path) -> list[tuple[str, str]]:
-    return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -33,45 +26,75 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     ],
 )
 def test_code_and_commands_of_a_page_work(page, launch):
-    commands = [
-        line[2:]
-        for kind, text in blocks(page)
-        if kind == "console"
-        for line in text.splitlines()
-        if line.startswith("$ ")
+    found = blocks(page)
+    lines = [
+        command.line for block in found if block.kind == "console" for command in block.commands
     ]
-    for kind, text in blocks(page):
-        assert kind in {"python", "console", "sh", "text"}, f"a block marked {kind!r}"
-        if kind == "python":
-            name = re.match(r"# (\w+\.py)\n", text)
-            assert name, f"this block does not name its file:\n{text}"
-            launch.write(name[1], text)
-            if "Experiment(" not in text:
-                done = launch(None, name[1])
-                assert done.returncode == 0, done.stderr
-            elif not any(name[1] in command for command in commands):
-                done = launch.phs(None, name[1])
-                assert done.returncode == 0, done.stderr
-        elif kind == "console":
-            for line in text.splitlines():
-                if line.startswith("$ "):
-                    run(launch, line[2:])
+    for block in found:
+        where = f"{page.name}, line {block.line}"
+        assert block.kind in KINDS, f"{where}: a block marked {block.kind!r}"
+        assert block.reason != "?", f"{where}: it is not said why this block is not run"
+        if block.kind in ("python", "c"):
+            assert block.name, f"{where}: this block does not name its file"
+            launch.write(block.name, block.text)
+        if block.kind == "python" and "Experiment(" not in block.text:
+            if not any(block.name in line for line in lines):
+                done = launch(None, block.name)
+                assert done.returncode == 0, f"{where}\n{done.stderr}"
+        elif block.kind == "python" and not any(block.name in line for line in lines):
+            done = launch.phs(None, block.name)
+            assert done.returncode == 0, f"{where}\n{done.stderr}"
+        elif block.kind == "c":
+            compile_and_run(launch, block)
+        elif block.kind == "console":
+            for command in block.commands:
+                run(launch, command, where)
 
 
-def run(launch, command: str) -> None:
-    words = shlex.split(command)
+def run(launch, command: Command, where: str) -> None:
+    words = shlex.split(command.line)
     ranks = None
     if words[:2] == ["mpirun", "-n"]:
         ranks, words = int(words[2]), words[3:]
-    assert words[0] == "python", command
-    done = launch(ranks, *words[1:])
-    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    assert words[0] in ("python", "cat"), command.line
+    if words[0] == "cat":
+        output = (launch.folder / words[1]).read_text()
+    else:
+        done = launch(ranks, *words[1:], COLUMNS="100")
+        output = done.stdout + done.stderr
+        assert done.returncode == command.status, f"{where}: {command.line}\n{output}"
+    if command.output:
+        assert command.printed(output), f"{where}: {command.line} prints\n{output}"
+
+
+def compile_and_run(launch, block: Block) -> None:
+    flags = hdf5_flags()
+    program = launch.folder / block.name.removesuffix(".c")
+    subprocess.run(
+        ["mpicc", "-Wall", "-Werror", block.name, "-o", program, *flags],
+        cwd=launch.folder,
+        check=True,
+    )
+    done = subprocess.run([program], cwd=launch.folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def hdf5_flags() -> list[str]:
+    """How to compile against the parallel HDF5 of this machine."""
+    if not shutil.which("mpicc") or not shutil.which("pkg-config"):
+        pytest.skip("no mpicc or no pkg-config here")
+    found = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", "hdf5-openmpi"], capture_output=True, text=True
+    )
+    if found.returncode:
+        pytest.skip("no parallel HDF5 of the system here")
+    return found.stdout.split()
 
 
 def test_job_scripts_of_the_page_on_slurm_are_those_that_are_tested():
     files = {path.read_text() for path in (ROOT / "scripts" / "slurm").iterdir()}
-    page = ROOT / "docs" / "slurm.md"
-    shown = [text for _, text in blocks(page) if text.startswith("#!")]
+    shown = [block.text for block in blocks(ROOT / "docs" / "slurm.md") if "#!" in block.text[:2]]
     assert shown
     assert set(shown) <= files
 
@@ -80,3 +103,26 @@ def test_job_scripts_of_the_page_on_slurm_are_those_that_are_tested():
 def test_links_within_the_project_lead_somewhere(page):
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_page_of_commands_has_every_command_and_option_and_no_other():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## `([\w-]+)[^\n]*\n(.*?)(?=^## |\Z)", page, re.M | re.S))
+    grammar = cli.parser()
+    commands = next(action.choices for action in grammar._actions if action.choices)
+    for name, command in commands.items():
+        there = {option for action in command._actions for option in action.option_strings}
+        described = set(re.findall(r"^- `(-[^`]*)`", sections[name], re.M))
+        named = {word for words in described for word in re.findall(r"(?:^|(?<=, ))-[\w-]+", words)}
+        assert named == there - {"-h", "--help"}, name
+    assert sections.keys() >= commands.keys()
+
+
+def test_the_floor_plan_is_the_contract_that_is_checked():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    floors = config["importlinter:contract:floors"]["layers"].split("\n")
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    plan = page.partition("## Floors")[2].partition("## Tests")[0]
+    described = [re.findall(r"`(\w+)`", row) for row in re.findall(r"^\| (`[^|]*) \|", plan, re.M)]
+    assert described == [floor.split(" | ") for floor in floors if floor]

@@ -38,7 +38,7 @@ class Options:
     requeue : bool
         Whether SLURM is asked to run the job again if its end comes before that of the run.
     gpus_per_worker : float, str or None
-        See :func:`phs_mpi.backends.gpus.amount`.
+        See ``phs_mpi.backends.gpus.amount``.
     command : list of str
         The command line.
     again : str

@@ -1,5 +1,8 @@
 """The command line's grammar and choices."""
 
+import shutil
+import subprocess
+
 import pytest
 
 from phs_mpi import cli
@@ -57,3 +60,29 @@ def test_each_command_explains_itself(verb, capsys):
         cli.main([verb, "--help"])
     assert ended.value.code == 0
     assert f"phs_mpi {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["phs-mpi", "st"], {"status"}),
+        (["phs-mpi", "run", "--wall"], {"--walltime"}),
+        (["phs-mpi", "status", "exp"], {"experiment.h5"}),
+    ],
+)
+def test_bash_completes_commands_options_and_files(typed, offered, tmp_path, capsys):
+    pytest.importorskip("shtab")
+    bash = shutil.which("bash") or pytest.skip("no bash here")
+    assert cli.main(["completion", "bash"]) == 0
+    (tmp_path / "experiment.h5").touch()
+    script = (
+        capsys.readouterr().out
+        + f"""
+COMP_WORDS=({" ".join(typed)})
+COMP_CWORD={len(typed) - 1}
+$(complete -p phs-mpi | sed 's/.*-F \\([^ ]*\\) .*/\\1/')
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    )
+    done = subprocess.run([bash, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert set(done.stdout.split()) == offered, done.stderr
