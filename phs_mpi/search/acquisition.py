@@ -130,7 +130,7 @@ class Feasibility:
 
 #: Power of the probability of success, by which improvement is weighted. At the edge of a forbidden
 #: region improvement is often promised only beyond it, and the power 1 sends most proposals there:
-#: docs/search.md has what 1, 4, 8 and 16 did.
+#: docs/proposals.md has what 1, 4, 8 and 16 did.
 CAUTION = 8.0
 
 
