@@ -20,6 +20,55 @@ Parallel hyperparameter search with MPI.
     mpirun -n 4 python -m phs_mpi experiment.py     run a search (the verb 'run' is optional)
     python -m phs_mpi status experiment.h5          how far it is, from any machine
     python -m phs_mpi plot experiment.h5            figures
+    python -m phs_mpi run --help                    all that a run can be told
+"""
+
+_TABLE = """
+Shows each parameter set and its strategy: what is explicit, listed or drawn
+with its value, what the search is to propose with its bounds (~[1, 8]). It is a
+pure function of the file and its seed, so that a run evaluates just these sets.
+
+    python -m phs_mpi table experiment.py --rows 20
+    python -m phs_mpi table experiment.py --csv sets.csv
+"""
+
+_STATUS = """
+Reads the file and disturbs nobody; any machine that sees the file will do. It
+tells what is done and failed (and why the first one did), the best so far, the
+rate, and for each worker how its time went.
+
+    python -m phs_mpi status experiment.h5
+    python -m phs_mpi status --watch 10 experiment.h5
+    python -m phs_mpi status --verify experiment.h5
+"""
+
+_BEST = """
+As a call of the target and as a dict, both to be pasted. With repeats the mean
+counts.
+"""
+
+_EXPLAIN = """
+From the file alone the proposal is worked out once more, to the last bit, and
+shown with what it had seen: results and pending sets, lengthscales, predicted
+mean and standard deviation, and the points that came next. Exit status 1 if it
+does not come out the same, as on another kind of processor.
+
+    python -m phs_mpi explain experiment.h5 58
+"""
+
+_EXPORT = """
+One row for each parameter set, with its values, result, metrics, times, worker
+and reason of failure. parquet and optuna need extras: pip install 'phs-
+mpi[export,optuna]'.
+
+    python -m phs_mpi export experiment.h5 --to parquet
+    python -m phs_mpi export experiment.h5 --out - | head
+"""
+
+_COMPLETION = """
+Prints a script for the shell's own start-up file; needs the extra completion.
+
+    echo 'eval "$(phs-mpi completion bash)"' >> ~/.bashrc
 """
 
 _VERBS = {"run", "table", "status", "best", "explain", "export", "plot", "report", "compare"}
@@ -50,11 +99,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"phs_mpi {__version__}")
     commands = top.add_subparsers(dest="command", metavar="command", required=True)
 
-    def command(name: str, function, text: str, **options) -> argparse.ArgumentParser:
+    def command(name: str, function, text: str, more: str = "", **options):
         made = commands.add_parser(
             name,
             help=text,
-            description=text[0].upper() + text[1:] + ".",
+            description=f"{text[0].upper()}{text[1:]}.{chr(10) if more else ''}{more}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             **options,
         )
@@ -65,11 +114,12 @@ def parser() -> argparse.ArgumentParser:
         "run",
         run_command.run,
         "evaluate the parameter sets of an experiment",
-        epilog=run_command.STATUSES,
+        run_command.MORE,
+        epilog=run_command.EXAMPLES + run_command.STATUSES,
     )
     run_command.add_arguments(run)
 
-    table = command("table", _table, "print the parameter sets without running them")
+    table = command("table", _table, "print the parameter sets without running them", _TABLE)
     table.add_argument("experiment", type=Path, help="the file that defines the experiment")
     table.add_argument("--csv", type=Path, metavar="FILE", help="write them as CSV ('-': print)")
     table.add_argument(
@@ -77,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
     )
     table.add_argument("--rows", type=int, default=50, help="rows to print at most (default 50)")
 
-    status = command("status", _status, "tell how far a run is, also while it runs")
+    status = command("status", _status, "tell how far a run is, also while it runs", _STATUS)
     status.add_argument("file", type=Path, help="the results file")
     status.add_argument(
         "-w",
@@ -95,14 +145,14 @@ def parser() -> argparse.ArgumentParser:
         "status 0: all of it, 1: something is damaged, 2: it is no results file",
     )
 
-    best = command("best", _best, "print the best parameter set as Python")
+    best = command("best", _best, "print the best parameter set as Python", _BEST)
     best.add_argument("file", type=Path, help="the results file")
 
-    explain = command("explain", _explain, "tell why a Bayesian set was proposed")
+    explain = command("explain", _explain, "tell why a Bayesian set was proposed", _EXPLAIN)
     explain.add_argument("file", type=Path, help="the results file")
     explain.add_argument("index", type=int, help="the parameter set")
 
-    export = command("export", _export, "write the results in another format")
+    export = command("export", _export, "write the results in another format", _EXPORT)
     export.add_argument("file", type=Path, help="the results file")
     export.add_argument(
         "--to", choices=("csv", "json", "parquet", "optuna"), default="csv", help="default: csv"
@@ -114,16 +164,20 @@ def parser() -> argparse.ArgumentParser:
         help="where to (default: beside the results file; '-' prints CSV or JSON)",
     )
 
-    plot = command("plot", plot_command.run, "draw figures from results files")
+    plot = command("plot", plot_command.run, "draw figures from results files", plot_command.MORE)
     plot_command.add_arguments(plot)
 
-    compare = command("compare", compare_command.run, "put several runs side by side")
+    compare = command(
+        "compare", compare_command.run, "put several runs side by side", compare_command.MORE
+    )
     compare_command.add_arguments(compare)
 
-    report = command("report", report_command.run, "write one HTML page with everything")
+    report = command(
+        "report", report_command.run, "write one HTML page with everything", report_command.MORE
+    )
     report_command.add_arguments(report)
 
-    completion = command("completion", _completion, "print what lets a shell complete phs-mpi")
+    completion = command("completion", _completion, "help a shell to complete phs-mpi", _COMPLETION)
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
     return top
 

@@ -7,6 +7,15 @@ from pathlib import Path
 
 from .terminal import printable
 
+MORE = """
+For each file, and for each way to search that several files have in common: the
+best result, how many evaluations and how much time at work it took to come near
+the best of all, and how busy the workers were; then whether the differences are
+more than chance.
+
+    python -m phs_mpi compare gp1.h5 gp2.h5 gp3.h5 forest1.h5 forest2.h5 forest3.h5
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Put in what the command takes."""

@@ -6,6 +6,15 @@ import argparse
 import os
 from pathlib import Path
 
+MORE = """
+Without a kind it draws all that the file has enough for. Also while the run
+goes on.
+
+    python -m phs_mpi plot experiment.h5
+    python -m phs_mpi plot experiment.h5 scatter --contour --parameters rate,width --format pdf
+    python -m phs_mpi plot seed1.h5 seed2.h5 seed3.h5 convergence --optimum 0
+"""
+
 FIGURES = """\
 figures:
   evolution    result over parameter set, with the best so far

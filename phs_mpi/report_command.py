@@ -21,6 +21,14 @@ WATCH_SECONDS = 15.0
 #: Share of the time that drawing may take, so that a login node is not kept busy.
 MOST_BUSY = 0.25
 
+MORE = """
+Figures, tables of sets and workers, failures with their tracebacks, versions
+and the text of the experiment, in one file that needs no network.
+
+    python -m phs_mpi report experiment.h5
+    python -m phs_mpi report --watch 60 --out public/ experiment.h5
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Put in what the command takes."""

@@ -11,6 +11,22 @@ from .hosts import IN_A_ROW
 from .limits import Limits
 from .retries import CAUSES, Retries
 
+MORE = """
+What the results file has is not evaluated again: the same command goes on after
+a crash or the end of a job, and with sets that were appended to the file. Under
+mpirun or srun the first rank hands out parameter sets and the others evaluate
+them.
+"""
+
+EXAMPLES = """\
+examples:
+  mpirun -n 64 python -m phs_mpi experiment.py
+  srun python -m phs_mpi experiment.py --timeout 3600 --retries 1
+  python -m phs_mpi experiment.py --workers 8
+  python -m phs_mpi experiment.py --scheduler tcp://host:8786
+
+"""
+
 STATUSES = """\
 exit status of a run:
   0   every parameter set is evaluated (failed evaluations are counted, not fatal)
@@ -23,6 +39,14 @@ exit status of a run:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Put in what the command takes."""
+    _add_general(parser)
+    _add_workers(parser.add_argument_group("workers"))
+    _add_time(parser.add_argument_group("time"))
+    _add_failures(parser.add_argument_group("evaluations that crash, hang or fail"))
+    _add_diagnosis(parser.add_argument_group("file system, measuring"))
+
+
+def _add_general(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", type=Path, help="the file that defines the experiment")
     parser.add_argument(
         "-o",
@@ -31,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="results file (default: the experiment's name with .h5, in the current folder)",
     )
+    parser.add_argument("--seed", type=seed_number, help="overrides the experiment's seed")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="no progress, no summary; only problems"
+    )
+
+
+def _add_workers(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "-b",
         "--backend",
@@ -66,6 +97,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time to wait for the Dask scheduler, and for a first worker (default: %(default)g)",
     )
     parser.add_argument(
+        "--gpus-per-worker",
+        metavar="N",
+        help="GPUs that each worker sees: 1, 2, …; as 0.5 one that two share; 0; or all (default: "
+        "those of the node, shared out evenly; two workers never share one)",
+    )
+
+
+def _add_time(parser: argparse._ArgumentGroup) -> None:
+    parser.add_argument(
         "--grace",
         type=_seconds,
         metavar="SECONDS",
@@ -91,6 +131,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="ask SLURM to run this job again if it ends, or is preempted, before the run is over",
     )
+
+
+def _add_failures(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "--isolate",
         action="store_true",
@@ -109,12 +152,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--isolate",
     )
     parser.add_argument(
-        "--gpus-per-worker",
-        metavar="N",
-        help="GPUs that each worker sees: 1, 2, …; as 0.5 one that two share; 0; or all (default: "
-        "those of the node, shared out evenly; two workers never share one)",
-    )
-    parser.add_argument(
         "--retries",
         type=int,
         metavar="N",
@@ -128,6 +165,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "exception and result)",
     )
     parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="evaluate once more what failed in earlier runs",
+    )
+    parser.add_argument(
         "--drain-host-after",
         type=_failures,
         metavar="K",
@@ -135,15 +177,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="give a host nothing more after K or more failures in a row there while others do "
         "better (default: %(default)d; 0: never)",
     )
-    parser.add_argument("--seed", type=seed_number, help="overrides the experiment's seed")
-    parser.add_argument(
-        "--retry-failed",
-        action="store_true",
-        help="evaluate once more what failed in earlier runs",
-    )
-    parser.add_argument(
-        "-q", "--quiet", action="store_true", help="no progress, no summary; only problems"
-    )
+
+
+def _add_diagnosis(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument(
         "--rank-0-writes",
         action="store_true",

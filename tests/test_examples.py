@@ -31,6 +31,38 @@ def example(launch):
     return run
 
 
+def test_griewank(example):
+    _, rows = example("griewank")
+    assert rows["result"].min() < 0.1
+
+
+def test_mixed_strategies(example):
+    done, rows = example("mixed")
+    best = rows[np.argmin(rows["result"])]
+    assert best["result"] < 0.1
+    assert best["values"]["layers"] == 3
+    assert best["metrics"]["weights"] == 3 * 64  # the expression's value is what the target got
+    assert "width = 64 if optimizer == 'adam' else 128" in done.stdout
+
+
+def test_the_forest_of_the_gallery(example):
+    _, rows = example("griewank30_forest")
+    assert rows["result"].min() < 1
+
+
+def test_training_up_to_a_time_limit(launch):
+    # The whole of it takes a minute or two.
+    done = launch.phs(
+        12, EXAMPLES / "training.py", "-o", "out.h5", "--walltime", "15", "--margin", "3"
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    with h5py.File(launch.folder / "out.h5", locking=False) as file:
+        rows = file["evaluations"][...]
+    failed = rows[rows["status"] == Status.FAILED]
+    assert (rows["status"] == Status.DONE).sum() > 20
+    assert any(error.startswith(b"FloatingPointError") for error in failed["error"])
+
+
 def test_griewank30(example):
     _, rows = example("griewank30")
     assert rows["result"].min() < 0.2
