@@ -17,6 +17,7 @@ import pickle
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -276,7 +277,11 @@ def _unpickled(path: Path) -> Any:
 # -- unpacking ------------------------------------------------------------------------------
 
 
-def unpack(archive: str | Path, into: str | Path = ".") -> Path:
+def unpack(
+    archive: str | Path,
+    into: str | Path = ".",
+    published: Sequence[Version] = (PYTHON, BINARY),
+) -> Path:
     """Check a downloaded archive and unpack it.
 
     Parameters
@@ -284,6 +289,8 @@ def unpack(archive: str | Path, into: str | Path = ".") -> Path:
     archive : path
     into : path
         The folder to put the one with the batches in.
+    published : sequence of Version
+        Archives that are known by their checksums.
 
     Returns
     -------
@@ -302,7 +309,7 @@ def unpack(archive: str | Path, into: str | Path = ".") -> Path:
         md5 = hashlib.md5(usedforsecurity=False)
         while block := file.read(1 << 20):
             md5.update(block)
-    for version in (PYTHON, BINARY):
+    for version in published:
         if version.md5 == md5.hexdigest():
             return _extract(archive, version, into)
     raise DataError(
