@@ -217,6 +217,15 @@ setup() { # [extras]: leaves a virtual environment in which phs_mpi runs
     echo "$key" >"$stamp"
 }
 
+# PyPI's PyTorch brings CUDA along: 3 GB instead of 0.2. Only the tests of an example need it.
+cpu_torch() {
+    pip install --retries 0 --index-url https://download.pytorch.org/whl/cpu torch || pip install torch
+}
+
+need_torch() { # after setup
+    "$VENV/bin/python" -c 'import torch' 2>/dev/null || step "PyTorch for the CPU" cpu_torch
+}
+
 # -- running --------------------------------------------------------------------------------
 
 mpirun_here() { # the mpirun that belongs to the environment's MPI, for more ranks than cores

@@ -168,3 +168,20 @@ def test_the_environments_own_mpirun_is_taken(machine, version, expected):
     assert machine("mpirun_here -n 4 it").stdout == f"{machine.bin}/mpirun {expected}\n"
     machine.program("venv/bin/mpirun", show)
     assert machine("mpirun_here -n 4 it").stdout == f"{machine.venv}/bin/mpirun {expected}\n"
+
+
+@pytest.mark.parametrize("reachable", [True, False], ids=["its index", "PyPI alone"])
+def test_pytorch_is_installed_once_and_for_the_cpu_where_that_is_to_be_had(machine, reachable):
+    done = machine.folder / "installed"
+    refuse = "" if reachable else 'case "$*" in *whl/cpu*) exit 1 ;; esac'
+    machine.program(
+        "venv/bin/python",
+        f'case "$*" in "-c import torch") test -e "{done}"; exit ;; esac\n'
+        f'{refuse}\necho "$*" >>"{done}"',
+    )
+    said = machine("need_torch; need_torch")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.count("PyTorch for the CPU") == 1
+    (command,) = done.read_text().splitlines()
+    assert command.endswith("install torch") is not reachable
+    assert ("https://download.pytorch.org/whl/cpu torch" in command) is reachable
