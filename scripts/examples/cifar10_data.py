@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from cifar10_shapes import SHAPES, shapes
 
 from phs_mpi.errors import DefinitionError
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+PROGRAM = "scripts/examples/cifar10_data.py"
 BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 CHANNELS, SIDE, CLASSES = 3, 32, 10
 PIXELS = CHANNELS * SIDE * SIDE
-#: Share of the generated images that are labelled wrongly, and the deviation of their noise.
-MISLABELLED, NOISE = 0.1, 30.0
 
 
 class DataError(DefinitionError):
@@ -122,7 +122,7 @@ def located(folder: str | Path) -> tuple[Path, Version]:
                     f"{place} lacks {', '.join(missing)}; unpack {version.archive} again"
                 )
     raise DataError(
-        f"there is no CIFAR-10 in {folder}; `python {_program()}` says where to get it, and "
+        f"there is no CIFAR-10 in {folder}; `python {PROGRAM}` says where to get it, and "
         f"`--generate {folder}` makes a stand-in"
     )
 
@@ -187,10 +187,8 @@ def _batch(path: Path, version: Version) -> Images:
                 f"{path} has data of shape {pixels.shape} for {len(numbers)} labels, not "
                 f"({len(numbers)}, {PIXELS}); unpack {version.archive} again"
             )
-        if not all(type(number) is int and 0 <= number < CLASSES for number in numbers):
-            numbers = [CLASSES]  # reported below
-        labels = np.array(numbers)
-    if labels.max() >= CLASSES:
+        labels = np.array([number if type(number) is int else -1 for number in numbers])
+    if labels.min() < 0 or labels.max() >= CLASSES:
         raise DataError(
             f"{path} has labels other than 0 to {CLASSES - 1}: it is not CIFAR-10 (CIFAR-100, "
             f"perhaps); get {version.archive}"
@@ -342,51 +340,6 @@ def _extract(archive: Path, version: Version, into: Path) -> Path:
 
 # -- a stand-in -----------------------------------------------------------------------------
 
-SHAPES = {
-    "disc": lambda u, v: u**2 + v**2 < 0.9,
-    "ring": lambda u, v: (u**2 + v**2 < 1) & (u**2 + v**2 > 0.4),
-    "square": lambda u, v: np.maximum(abs(u), abs(v)) < 0.85,
-    "frame": lambda u, v: (np.maximum(abs(u), abs(v)) < 0.9) & (np.maximum(abs(u), abs(v)) > 0.55),
-    "cross": lambda u, v: (np.minimum(abs(u), abs(v)) < 0.25) & (np.maximum(abs(u), abs(v)) < 1),
-    "saltire": lambda u, v: (abs(abs(u) - abs(v)) < 0.3) & (np.maximum(abs(u), abs(v)) < 0.9),
-    "triangle": lambda u, v: (v < 0.8) & (v > 2 * abs(u) - 0.9),
-    "diamond": lambda u, v: abs(u) + abs(v) < 1.05,
-    "rows": lambda u, v: (np.maximum(abs(u), abs(v)) < 0.9) & (np.floor(3 * v) % 2 == 0),
-    "columns": lambda u, v: (np.maximum(abs(u), abs(v)) < 0.9) & (np.floor(3 * u) % 2 == 0),
-}
-
-
-def generated(number: int, seed: int) -> Images:
-    """Ten shapes in two colours under noise; some labels are wrong, as those of people are.
-
-    A network has to learn shapes wherever they are, and can learn wrong labels by heart: learning
-    rate and weight decay matter.
-
-    Parameters
-    ----------
-    number : int
-        Of images.
-    seed : int
-    """
-    draw = np.random.default_rng(seed)
-    labels = draw.permutation(np.arange(number) % CLASSES)
-    radius = draw.uniform(7, 13, (number, 1, 1))
-    x, y = draw.uniform(radius - 2, SIDE + 1 - radius, (2, number, 1, 1))
-    v, u = np.mgrid[:SIDE, :SIDE]
-    u, v = (u - x) / radius, (v - y) / radius
-    inside = np.empty((number, SIDE, SIDE), bool)
-    for label, shape in enumerate(SHAPES.values()):
-        these = labels == label
-        inside[these] = shape(u[these], v[these])
-    ground, figure = draw.uniform(0, 255, (2, number, CHANNELS, 1, 1))
-    # Far enough from the ground to be seen, in each channel.
-    figure = np.where(abs(figure - ground) < 60, (ground + 128) % 256, figure)
-    pixels = np.where(inside[:, None], figure, ground)
-    pixels += draw.normal(0, NOISE, pixels.shape)
-    wrong = draw.random(number) < MISLABELLED
-    labels = np.where(wrong, draw.integers(0, CLASSES, number), labels)
-    return Images(pixels.clip(0, 255).astype(np.uint8), labels)
-
 
 def generate(folder: str | Path, number: int = 3000, seed: int = 1) -> Path:
     """Write a generated set in the format of the version for Python.
@@ -411,13 +364,13 @@ def generate(folder: str | Path, number: int = 3000, seed: int = 1) -> Path:
         raise DataError(f"{folder} has data already; name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     part = number // 5
-    images = generated(6 * part, seed)
+    pixels, labels = shapes(6 * part, seed)
     for i, name in enumerate(BATCHES):
         these = slice(i * part, (i + 1) * part)
         batch = {
             b"batch_label": name.encode(),
-            b"labels": images.labels[these].tolist(),
-            b"data": images.pixels[these].reshape(part, PIXELS),
+            b"labels": labels[these].tolist(),
+            b"data": pixels[these].reshape(part, PIXELS),
             b"filenames": [b"generated_%06d.png" % k for k in range(these.start, these.stop)],
         }
         (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
@@ -441,12 +394,8 @@ CIFAR-10 is on {PAGE}
 
 Then:
 
-    python {{program}} --unpack {PYTHON.archive}
+    python {PROGRAM} --unpack {PYTHON.archive}
 """
-
-
-def _program() -> str:
-    return "scripts/examples/cifar10_data.py"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -470,7 +419,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.check:
             _count(options.check)
         else:
-            print(ADVICE.format(program=_program()), end="")
+            print(ADVICE, end="")
     except (DataError, OSError) as error:
         print(f"cifar10_data: {error}", file=sys.stderr)
         return 2
