@@ -106,6 +106,30 @@ def test_a_value_that_is_not_positive_makes_the_axis_linear(tmp_path):
     assert 0.0 in points(axes)[0][:, 0]
 
 
+@pytest.mark.parametrize(
+    ("listed", "scale", "ticks"),
+    [
+        ([256, 16, 64, 32, 128], "log", ["16", "32", "64", "128", "256"]),
+        ([0.1, 1.0, 10.0], "log", ["0.1", "1", "10"]),
+        ([2**k for k in range(15)], "log", None),  # too many to label each
+        ([16, 32, 48, 64], "linear", None),
+        ([8, 64], "linear", None),
+        ([0, 1, 2, 4], "linear", None),
+    ],
+)
+def test_values_listed_at_equal_ratios_lie_evenly(evaluated, listed, scale, ticks):
+    # Also with some of them not drawn.
+    snapshot = evaluated(lambda x, y: x + y, 6, x=Random(0, 1), y=Choice(listed))
+    for names, contour in ((("x", "y"), False), (("y", "x"), False), (("x", "y"), True)):
+        axes = plotting.scatter(snapshot, *names, contour=contour).axes[0]
+        axis = axes.yaxis if names[1] == "y" else axes.xaxis
+        assert axis.get_scale() == scale
+        if ticks:
+            axes.figure.draw_without_rendering()
+            assert [label.get_text() for label in axis.get_ticklabels()] == ticks
+            assert not axis.get_ticklabels(minor=True)
+
+
 def test_categories_keep_their_declared_order(mixed):
     axes = plotting.scatter(mixed, "batch", "rate").axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["64", "16", "32"]
