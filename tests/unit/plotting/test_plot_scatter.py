@@ -164,6 +164,25 @@ def test_contour_follows_the_results_and_ends_with_them(evaluated):
     assert corners <= {(round(v["x"], 6), round(v["y"], 6)) for v in values}
 
 
+def test_contour_goes_on_at_its_edge_as_it_is_there(tmp_path):
+    experiment = Experiment(lambda x, y, z: z, dict.fromkeys("xyz", float), capture=False)
+    for x, y, z in ((0, 1, 1), (0.2, 0, 1), (1, 0, 1), (1, 1, 1), (0.35, 0.5, 0)):
+        experiment.add(x=x, y=y, z=z)
+    surface = plotting.interpolated(run(experiment, tmp_path / "a.h5"), "x", "y")
+    row = surface.heights[np.abs(surface.y - 0.5).argmin()]
+    beside = np.interp([0.1, 0.12, 0.2, 0.35], surface.x, row)
+    # The edge goes from (0, 1) to (0.2, 0), both with 1; outside, the set with 0 is the nearest.
+    assert beside == pytest.approx([1, 0.92, 0.6, 0], abs=0.1)
+
+
+def test_no_contour_of_sets_on_a_line_but_for_rounding(tmp_path):
+    experiment = Experiment(lambda x, y: x, dict.fromkeys("xy", float), capture=False)
+    for x, error in ((0, 0), (0.3, 1e-13), (1, 0)):
+        experiment.add(x=x, y=1 - x + error)
+    with pytest.raises(PhsError, match="lie on one line"):
+        plotting.scatter(run(experiment, tmp_path / "a.h5"), contour=True)
+
+
 def test_results_over_decades_get_logarithmic_colours(evaluated):
     snapshot = evaluated(lambda x, y: 10 ** (6 * x), 20, x=Random(0, 1), y=Random(0, 1))
     collection = plotting.scatter(snapshot).axes[0].collections[0]
