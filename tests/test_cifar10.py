@@ -82,6 +82,16 @@ def batch(pixels, labels):
     return {b"data": pixels, b"labels": labels.tolist(), b"batch_label": b"x"}
 
 
+def coloured(number: int, seed: int):
+    """Images that are easily told apart, by their colour; pixels and labels."""
+    draw = np.random.default_rng(seed)
+    labels = draw.permutation(np.arange(number) % 10)
+    corners = [[k % 2, k // 2 % 2, k // 4] for k in range(8)]
+    colours = np.array([*corners, [0.5, 0.5, 0.5], [0.5, 0, 0.5]])
+    pixels = 40 + 175 * colours[labels][..., None] + draw.normal(0, 20, (number, 3, 1024))
+    return pixels.clip(0, 255).astype(np.uint8).reshape(number, 3072), labels
+
+
 WRITERS = {
     "Python 2": by_python_2,
     **{
@@ -310,16 +320,17 @@ def need_torch() -> None:
 
 
 @pytest.mark.slow
-def test_search_on_a_generated_set(cifar, launch):
+def test_search_as_in_the_paper(cifar, folder, launch):
     need_torch()
     example = EXAMPLES / "cifar10.py"
-    done = launch.phs(3, example)
+    done = launch.phs(3, example, CIFAR10="nowhere")
     assert done.returncode == 2
-    assert "there is no CIFAR-10 in cifar-10-batches-py" in done.stderr
+    assert "there is no CIFAR-10 in nowhere" in done.stderr
     assert "Traceback" not in done.stderr
 
-    cifar.generate(launch.folder / "shapes", 1000)
-    small = {"CIFAR10": "shapes", "CIFAR10_EPOCHS": "2", "CIFAR10_IMAGES": "1000"}
+    for seed, name in enumerate(cifar.BATCHES):
+        (folder / name).write_bytes(by_python_2(*coloured(100, seed)))
+    small = {"CIFAR10_EPOCHS": "1", "CIFAR10_IMAGES": "500"}
     done = launch.phs(3, example, timeout=300, **small)
     assert done.returncode == 0, done.stdout + done.stderr
     with h5py.File(launch.folder / "cifar10.h5", locking=False) as file:
@@ -331,15 +342,15 @@ def test_search_on_a_generated_set(cifar, launch):
     assert drawn[:10].all()
     assert drawn.sum() == 10
     for name, low, high in (("rate", 1e-4, 1), ("decay", 1e-6, 0.1)):
-        assert len(np.unique(values[name])) == 30
+        assert len(np.unique(values[name])) > 20  # some may lie at the edge
         assert values[name].min() >= low
         assert values[name].max() <= high
     assert set(values["batch"].tolist()) <= {16, 32, 64, 128, 256}
-    assert (values["epochs"] == 2).all()
+    assert (values["epochs"] == 1).all()
     np.testing.assert_allclose(rows["result"], 1 - metrics["accuracy"])
     assert (metrics["images_per_second"] > 0).all()
     assert metrics["accuracy"].min() >= 0
-    assert metrics["accuracy"].max() > 0.25  # ten classes: 0.1 by chance, with 200 images ± 0.02
+    assert metrics["accuracy"].max() > 0.5  # ten classes: 0.1 by chance, with 100 images ± 0.03
 
     done = launch.phs(
         None, "plot", "cifar10.h5", "timeline", "scatter", "--contour", "-p", "rate,batch"
