@@ -32,9 +32,7 @@ def data(images, device):
     pixels, labels = read(FOLDER)
     pixels = torch.from_numpy(pixels[:images]).to(device)
     labels = torch.from_numpy(labels[:images]).to(device)
-    kept = (
-        len(labels) // 5
-    )  # the last fifth; the test images are for the very end, not for a search
+    kept = len(labels) // 5  # for validation; the test images are for the end of all searches
     return pixels[:-kept], labels[:-kept], pixels[-kept:], labels[-kept:]
 
 
@@ -70,7 +68,8 @@ def train(rate, batch, decay, epochs, images):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            total += loss.item() * len(chosen)
+            total += loss.detach() * len(chosen)  # a number only later: a GPU need not wait here
+        total = float(total)
         seen += len(labels)
         if not math.isfinite(total):  # the rate is too high: what follows would be no better
             break
