@@ -217,6 +217,14 @@ setup() { # [extras]: leaves a virtual environment in which phs_mpi runs
     echo "$key" >"$stamp"
 }
 
+# PyPI's PyTorch brings CUDA along, 3 GB instead of 0.2: a wheel that this machine has itself
+# (PIP_FIND_LINKS) comes first. Only the tests of an example need it.
+torch() { pip install --no-index --no-deps torch; pip install torch; }
+
+need_torch() { # after setup
+    "$VENV/bin/python" -c 'import torch' 2>/dev/null || step "PyTorch" torch
+}
+
 # -- running --------------------------------------------------------------------------------
 
 mpirun_here() { # the mpirun that belongs to the environment's MPI, for more ranks than cores

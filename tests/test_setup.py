@@ -168,3 +168,24 @@ def test_the_environments_own_mpirun_is_taken(machine, version, expected):
     assert machine("mpirun_here -n 4 it").stdout == f"{machine.bin}/mpirun {expected}\n"
     machine.program("venv/bin/mpirun", show)
     assert machine("mpirun_here -n 4 it").stdout == f"{machine.venv}/bin/mpirun {expected}\n"
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["a wheel of the machine", "PyPI alone"])
+def test_pytorch_is_installed_once_and_from_the_machine_where_that_has_it(machine, local):
+    done, asked = machine.folder / "installed", machine.folder / "asked"
+    machine.program(
+        "venv/bin/python",
+        f"""case "$*" in
+            "-c import torch") test -e "{done}"; exit ;;
+            *--no-index*) {"true" if local else "exit 1"} ;;
+        esac
+        echo "$*" >>"{asked}"
+        touch "{done}"""",
+    )
+    said = machine("need_torch; need_torch")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.count("PyTorch") == 1
+    installs = asked.read_text().splitlines()
+    assert len(installs) == (2 if local else 1)
+    assert ("--no-index --no-deps" in installs[0]) is local
+    assert installs[-1].endswith("pip --disable-pip-version-check install torch")

@@ -42,10 +42,14 @@ def combination(snapshot: Snapshot, parameters: Sequence[str] | None = None) -> 
     ----------
     snapshot : Snapshot
     parameters : sequence of str, optional
-        Names, in the order of the axes; default: all.
+        Names, in the order of the axes; default: all that vary.
     """
     data = sets_with_results(snapshot, "combination")
     names = chosen(snapshot, parameters)
+    if parameters is None:
+        seen = np.flatnonzero(data.seen)
+        varying = [axis.name for axis in parameter_axes(snapshot, names, seen) if axis.varies]
+        names = varying if len(varying) > 1 else names
     if len(names) < 2:
         raise PhsError(f"combination shows two parameters or more, and there is {names[0]!r} alone")
     order = quality_order(data.found, snapshot.maximize)
@@ -144,7 +148,12 @@ def _ticks(axis: ParameterAxis) -> list[tuple[float, str]]:
             for k in range(0, len(axis.labels), every)
         ]
     low, high = _ends(axis)
-    if axis.log:
+    if not axis.varies:
+        return [(0.5, f"{value:.4g}") for value in np.unique(axis.place[np.isfinite(axis.place)])]
+    if axis.ticks:
+        values = np.asarray(axis.ticks)
+        places = np.log10(values)
+    elif axis.log:
         values = np.asarray(LogLocator(numticks=6).tick_values(10.0**low, 10.0**high))
         if np.sum((values >= 10.0**low) & (values <= 10.0**high)) < 3:
             finer = LogLocator(subs=(1.0, 2.0, 5.0), numticks=9)

@@ -143,12 +143,15 @@ class ParameterAxis:
     labels : tuple of str
         Of the categories; empty for numbers.
     log : bool
+    ticks : tuple of float
+        Of all values that were listed, if these are few and at equal ratios; else empty.
     """
 
     name: str
     place: np.ndarray
     labels: tuple[str, ...] = ()
     log: bool = False
+    ticks: tuple[float, ...] = ()
 
     @property
     def even(self) -> np.ndarray:
@@ -180,6 +183,9 @@ class ParameterAxis:
         elif self.log:
             scale = axis.axes.set_xscale if isinstance(axis, XAxis) else axis.axes.set_yscale
             scale("log")
+            if self.ticks:
+                axis.set_ticks(self.ticks, [f"{value:g}" for value in self.ticks])
+                axis.set_ticks([], minor=True)
         elif np.array_equal(self.place, np.rint(self.place)):
             axis.set_major_locator(MaxNLocator(integer=True))
 
@@ -208,8 +214,13 @@ def _axis(snapshot: Snapshot, name: str, cells: np.ndarray) -> ParameterAxis:
         place = drawable(cells)
         # An explicit value may lie where a logarithmic axis does not reach.
         known = place[np.isfinite(place)]
-        positive = bool(len(known) and known.min() > 0)
-        return ParameterAxis(name, place, log=positive and _logarithmic(snapshot, name, known))
+        if not len(known) or known.min() <= 0:
+            return ParameterAxis(name, place)
+        values = _listed_numbers(snapshot, name)
+        if _at_equal_ratios(values):
+            few = len(values) <= LABELS
+            return ParameterAxis(name, place, log=True, ticks=tuple(values.tolist()) if few else ())
+        return ParameterAxis(name, place, log=_logarithmic(snapshot, name, known))
     texts = [_text(kind, cell) for cell in cells]
     order = {text: k for k, text in enumerate(_listed(snapshot, name, kind))}
     for text in sorted(set(texts) - set(order)):
@@ -224,8 +235,30 @@ def _logarithmic(snapshot: Snapshot, name: str, known: np.ndarray) -> bool:
     strategies = [group["strategies"][name] for group in snapshot.definition["groups"]]
     if any(s.get("log") or s.get("distribution") == LOG_UNIFORM for s in strategies):
         return True
-    listed = all(s["strategy"] in ("explicit", "grid", "choice") for s in strategies)
+    listed = len(_listed_numbers(snapshot, name)) > 0
     return listed and bool(known.max() / known.min() >= LISTED_SPAN)
+
+
+def _listed_numbers(snapshot: Snapshot, name: str) -> np.ndarray:
+    """All values of a parameter, ascending, if they stand in the experiment; else none."""
+    values: list[Any] = []
+    for group in snapshot.definition["groups"]:
+        strategy = group["strategies"][name]
+        if strategy["strategy"] == "explicit":
+            values.append(strategy["value"])
+        elif strategy["strategy"] in ("grid", "choice"):
+            values += strategy["values"]
+        else:
+            return np.array([])
+    return np.unique(np.array(values, dtype=float))
+
+
+def _at_equal_ratios(values: np.ndarray) -> bool:
+    """Whether ascending numbers, three or more, go like 16, 32, 64."""
+    if len(values) < 3 or values[0] <= 0:
+        return False
+    steps = np.diff(np.log(values))
+    return bool(steps.max() < 1.01 * steps.min())
 
 
 def _listed(snapshot: Snapshot, name: str, kind: ParameterType) -> list[str]:

@@ -280,8 +280,8 @@ class _View:
 
     def surface(self, upto: int) -> Surface | None:
         """Results interpolated on a grid; None if the sets lie on a line."""
-        from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
-        from scipy.ndimage import gaussian_filter
+        from scipy.interpolate import LinearNDInterpolator
+        from scipy.ndimage import distance_transform_edt, gaussian_filter
         from scipy.spatial import ConvexHull, QhullError, cKDTree
 
         even = np.stack([self.x.even, self.y.even], axis=1)
@@ -309,9 +309,13 @@ class _View:
             hull = points[ConvexHull(points).vertices]
         except QhullError:
             return None
-        # The picture is cut along the hull; up to there each cell of the grid needs a height.
+        # The picture is cut along the hull; up to there each cell of the grid needs a height, and
+        # what is rounded must go on as it is at the edge: the nearest set may lie far inside.
         outside = np.isnan(heights)
-        heights[outside] = NearestNDInterpolator(points, found)(*grid)[outside]
+        if outside.all():  # but for rounding errors, the sets lie on a line
+            return None
+        edge = distance_transform_edt(outside, return_distances=False, return_indices=True)
+        heights = heights[tuple(edge)]
         # Flat triangles with their edges rounded: a spline would swing, and show valleys between
         # the sets that nobody has seen.
         heights = gaussian_filter(heights, ROUNDED)

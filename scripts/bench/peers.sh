@@ -10,10 +10,9 @@ venv=${PEERS:-.venv-peers}
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 
 pip install -q numpy scipy scikit-learn threadpoolctl h5py tqdm cloudpickle optuna
-# The CPU build of PyTorch where its index can be reached, else what PyPI has.
+# A wheel of PyTorch that this machine has itself (PIP_FIND_LINKS), else what PyPI has.
 "$venv/bin/python" -c 'import torch' 2>/dev/null ||
-    pip install -q --retries 0 --index-url https://download.pytorch.org/whl/cpu torch ||
-    pip install -q torch
+    { pip install -q --no-index --no-deps torch 2>/dev/null; pip install -q torch; }
 pip install -q botorch
 pip install -q scikit-optimize || echo "scikit-optimize cannot be installed here: it is left out" >&2
 pip install -q --no-deps --no-build-isolation -e . || pip install -q --no-deps -e .

@@ -53,6 +53,22 @@ def test_many_sets_keep_the_best_and_some_of_the_rest(evaluated):
     assert np.ptp(x[:500]) == pytest.approx(np.ptp(segments[-500:, 0, 1]) * np.ptp(x), rel=1e-6)
 
 
+def test_by_default_only_parameters_that_vary(evaluated):
+    snapshot = evaluated(
+        lambda a, b, c: b + c, 8, a=Choice([3000]), b=Random(0, 1), c=Choice([4, 8, 16, 32])
+    )
+    axes = plotting.combination(snapshot).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["b", "c"]
+    axes = plotting.combination(snapshot, ["a", "c"]).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "c"]
+    heights = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert heights.pop("3000") == 0.5
+    assert [text.get_text() for text in axes.texts].count("3000") == 1
+    # Evenly, as far as they were drawn.
+    assert set(heights) <= {"4", "8", "16", "32"}
+    assert np.ptp(np.diff(sorted(heights.values()))) < 1e-9
+
+
 def test_parameters_that_never_vary_have_a_place(evaluated):
     snapshot = evaluated(lambda x, y: x, x=Random(0, 1), y=Choice([0.5]))
     segments, _ = lines(plotting.combination(snapshot).axes[0])

@@ -106,6 +106,30 @@ def test_a_value_that_is_not_positive_makes_the_axis_linear(tmp_path):
     assert 0.0 in points(axes)[0][:, 0]
 
 
+@pytest.mark.parametrize(
+    ("listed", "scale", "ticks"),
+    [
+        ([256, 16, 64, 32, 128], "log", ["16", "32", "64", "128", "256"]),
+        ([0.1, 1.0, 10.0], "log", ["0.1", "1", "10"]),
+        ([2**k for k in range(15)], "log", None),  # too many to label each
+        ([16, 32, 48, 64], "linear", None),
+        ([8, 64], "linear", None),
+        ([0, 1, 2, 4], "linear", None),
+    ],
+)
+def test_values_listed_at_equal_ratios_lie_evenly(evaluated, listed, scale, ticks):
+    # Also with some of them not drawn.
+    snapshot = evaluated(lambda x, y: x + y, 6, x=Random(0, 1), y=Choice(listed))
+    for names, contour in ((("x", "y"), False), (("y", "x"), False), (("x", "y"), True)):
+        axes = plotting.scatter(snapshot, *names, contour=contour).axes[0]
+        axis = axes.yaxis if names[1] == "y" else axes.xaxis
+        assert axis.get_scale() == scale
+        if ticks:
+            axes.figure.draw_without_rendering()
+            assert [label.get_text() for label in axis.get_ticklabels()] == ticks
+            assert not axis.get_ticklabels(minor=True)
+
+
 def test_categories_keep_their_declared_order(mixed):
     axes = plotting.scatter(mixed, "batch", "rate").axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["64", "16", "32"]
@@ -138,6 +162,25 @@ def test_contour_follows_the_results_and_ends_with_them(evaluated):
     assert filled.get_clip_path() is not None
     corners = {tuple(corner) for corner in surface.hull.round(6).tolist()}
     assert corners <= {(round(v["x"], 6), round(v["y"], 6)) for v in values}
+
+
+def test_contour_goes_on_at_its_edge_as_it_is_there(tmp_path):
+    experiment = Experiment(lambda x, y, z: z, dict.fromkeys("xyz", float), capture=False)
+    for x, y, z in ((0, 1, 1), (0.2, 0, 1), (1, 0, 1), (1, 1, 1), (0.35, 0.5, 0)):
+        experiment.add(x=x, y=y, z=z)
+    surface = plotting.interpolated(run(experiment, tmp_path / "a.h5"), "x", "y")
+    row = surface.heights[np.abs(surface.y - 0.5).argmin()]
+    beside = np.interp([0.1, 0.12, 0.2, 0.35], surface.x, row)
+    # The edge goes from (0, 1) to (0.2, 0), both with 1; outside, the set with 0 is the nearest.
+    assert beside == pytest.approx([1, 0.92, 0.6, 0], abs=0.1)
+
+
+def test_no_contour_of_sets_on_a_line_but_for_rounding(tmp_path):
+    experiment = Experiment(lambda x, y: x, dict.fromkeys("xy", float), capture=False)
+    for x, error in ((0, 0), (0.3, 1e-13), (1, 0)):
+        experiment.add(x=x, y=1 - x + error)
+    with pytest.raises(PhsError, match="lie on one line"):
+        plotting.scatter(run(experiment, tmp_path / "a.h5"), contour=True)
 
 
 def test_results_over_decades_get_logarithmic_colours(evaluated):
