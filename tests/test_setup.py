@@ -175,12 +175,9 @@ def test_pytorch_is_installed_once_and_from_the_machine_where_that_has_it(machin
     done, asked = machine.folder / "installed", machine.folder / "asked"
     machine.program(
         "venv/bin/python",
-        f"""case "$*" in
-            "-c import torch") test -e "{done}"; exit ;;
-            *--no-index*) {"true" if local else "exit 1"} ;;
-        esac
-        echo "$*" >>"{asked}"
-        touch "{done}"""",
+        f'case "$*" in "-c import torch") test -e "{done}"; exit ;; esac\n'
+        f'case "$*" in *--no-index*) {"true" if local else "exit 1"} ;; esac\n'
+        f'echo "$*" >>"{asked}"; touch "{done}"',
     )
     said = machine("need_torch; need_torch")
     assert said.returncode == 0, said.stderr
