@@ -10,6 +10,9 @@ release = version = phs_mpi.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "numpydoc"]
 exclude_patterns = ["_build", "measured"]
 
+# `x` in a docstring is code.
+default_role = "code"
+
 # The pages are read on a forge as well: plain Markdown, with links to headings as they are there.
 myst_heading_anchors = 4
 
