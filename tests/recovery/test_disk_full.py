@@ -155,11 +155,11 @@ def quota(launch, monkeypatch):
     return sign
 
 
-def check_quota_message(done, what):
+def check_quota_message(done, *what):
     assert done.returncode == 2, done.stdout + done.stderr
     errors = [line for line in done.stderr.splitlines() if "error:" in line and "phs_mpi" in line]
     assert len(errors) == 1, done.stderr
-    assert f"cannot write {what}" in errors[0]
+    assert any(f"cannot write {each}" in errors[0] for each in what)
     assert "Disk quota exceeded; make room within your quota" in errors[0]
     assert "Traceback" not in done.stderr
 
@@ -178,7 +178,8 @@ def check_quota_message(done, what):
 )
 def test_quota_used_up_in_mid_run(launch, quota, ranks, options):
     done = launch.phs(ranks, "experiment.py", *options, timeout=120)
-    check_quota_message(done, "the row of evaluation")
+    # The log is written now and then: on a slow machine it may be the first to be refused.
+    check_quota_message(done, "the row of evaluation", "the log")
     with h5py.File(launch.folder / "experiment.h5", locking=False) as file:
         before = file["evaluations"]["status"] == Status.DONE
     assert 0 < before.sum() < 12
