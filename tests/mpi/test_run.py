@@ -46,6 +46,7 @@ def test_every_set_is_evaluated_once_and_all_ranks_hold_one_log(launch, ranks):
     assert sorted(completed) == list(range(40))
 
 
+@pytest.mark.slow
 def test_64_ranks_share_two_hundred_short_evaluations(launch):
     launch.write("experiment.py", SLEEPER.format(seconds=0.05, drawn=200))
     done = launch.phs(64, "experiment.py", "--check-log", timeout=400)
