@@ -198,7 +198,7 @@ class ClientLoop:
             Until when it may go on.
         """
         flag = partial(self._interrupt, grace, time)
-        with interrupts(flag, grace, end=time.last) as self.received:
+        with interrupts(flag, grace, end=time.latest) as self.received:
             try:
                 for worker in range(self._transport.workers):
                     self._handle(Ready(worker, self._here))
