@@ -58,8 +58,7 @@ does not come out the same, as on another kind of processor.
 
 _EXPORT = """
 One row for each parameter set, with its values, result, metrics, times, worker
-and reason of failure. parquet and optuna need extras: pip install 'phs-
-mpi[export,optuna]'.
+and reason of failure. parquet and optuna need the extras export and optuna.
 
     python -m phs_mpi export experiment.h5 --to parquet
     python -m phs_mpi export experiment.h5 --out - | head
@@ -71,8 +70,10 @@ Prints a script for the shell's own start-up file; needs the extra completion.
     echo 'eval "$(phs-mpi completion bash)"' >> ~/.bashrc
 """
 
-_VERBS = {"run", "table", "status", "best", "explain", "export", "plot", "report", "compare"}
-_VERBS |= {"completion"}
+_VERBS = {
+    *("run", "table", "status", "best", "explain", "export", "plot", "compare", "report"),
+    "completion",
+}
 
 
 class _Parser(argparse.ArgumentParser):
