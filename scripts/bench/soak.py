@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import psutil
+from harness import unshared
 from overhead import mpirun_command
 
 from phs_mpi import analysis
@@ -43,14 +44,6 @@ def target(x):
 experiment = Experiment(target, {{"x": float}})
 experiment.add({evaluations}, x=Random(-5, 5))
 """
-
-
-def unshared(process):
-    """Bytes that only this process has; 0 once it is gone."""
-    try:
-        return process.memory_full_info().uss
-    except psutil.Error:
-        return 0
 
 
 def ranks_below(launcher):
