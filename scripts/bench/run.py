@@ -21,6 +21,8 @@ from harness import Report, peer_versions, surroundings, watched
 
 #: Name: module with ``measure(quick) -> Report``, and what it is about.
 BENCHES = {
+    "memory": ("memory", "of a rank against results"),
+    "store": ("store", "rows per second, going on with and looking at large files"),
     "startup": ("startup", "from mpirun to the first evaluation; imports, memory, files opened"),
     "overhead": ("overhead", "evaluations that do nothing, per second, beside ping-pong and peers"),
     "executors": ("executors", "the same on each backend, beside the executor below it"),

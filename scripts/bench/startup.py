@@ -60,7 +60,8 @@ def tell():
         return
     memory = psutil.Process().memory_full_info()
     heavy = [m for m in ("scipy", "sklearn", "matplotlib", "pandas", "h5py") if m in sys.modules]
-    found = dict(opened=opened, modules=len(sys.modules), uss=memory.uss, rss=memory.rss)
+    peak = open("/proc/self/status").read().split("VmHWM:")[1].split()[0]
+    found = dict(opened=opened, modules=len(sys.modules), uss=memory.uss, peak=1024 * int(peak))
     with open(os.path.join(os.environ["BENCH_TOLD"], rank), "w") as file:
         json.dump(found | dict(heavy=heavy), file)
 atexit.register(tell)
