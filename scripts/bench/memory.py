@@ -59,9 +59,7 @@ def measure(quick: bool) -> Report:
     )
     base = _peaks(10)
     for results in (200,) if quick else (1000, 10_000, 100_000):
-        above = [
-            max(peak - before, 0) for peak, before in zip(_peaks(results), base, strict=True)
-        ]
+        above = [max(peak - before, 0) for peak, before in zip(_peaks(results), base, strict=True)]
         worker = max(above[1:])
         each = worker / results
         runs.rows.append([results, above[0] / 2**20, worker / 2**20, each, each / CONTENT])

@@ -41,10 +41,10 @@ def futures(target: Target, count: int) -> float | None:
         list(executor.map(Target(0), range(100)))
         begun = time.perf_counter()
         left = iter(range(count))
-        running = {executor.submit(target, n) for n, _ in zip(left, range(workers), strict=False)}
+        running = {executor.submit(target, n) for _, n in zip(range(workers), left, strict=False)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            running |= {executor.submit(target, n) for n, _ in zip(left, done, strict=False)}
+            running |= {executor.submit(target, n) for _, n in zip(done, left, strict=False)}
         return time.perf_counter() - begun
 
 

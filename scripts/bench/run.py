@@ -21,6 +21,8 @@ from harness import Report, peer_versions, surroundings, watched
 
 #: Name: module with ``measure(quick) -> Report``, and what it is about.
 BENCHES = {
+    "exchange": ("exchange", "from the end of an evaluation into all logs; messages and bytes"),
+    "efficiency": ("efficiency", "work done / (workers x wall time)"),
     "memory": ("memory", "of a rank against results"),
     "store": ("store", "rows per second, going on with and looking at large files"),
     "startup": ("startup", "from mpirun to the first evaluation; imports, memory, files opened"),

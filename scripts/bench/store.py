@@ -167,9 +167,7 @@ def _large(results: int, report: Report) -> list:
         look = min(used("phs_mpi", "status", path, cwd=folder) for _ in range(3))
         verify = used("phs_mpi", "status", "--verify", path, cwd=folder)
         start = used("phs_mpi", "--help", cwd=folder)
-        run = used(
-            "phs_mpi", "large.py", "--backend", "serial", "--quiet", cwd=folder
-        )
+        run = used("phs_mpi", "large.py", "--backend", "serial", "--quiet", cwd=folder)
         size = path.stat().st_size / 2**20
     report.figures |= {
         f"resume seconds, {results}": run.wall,

@@ -2,7 +2,7 @@
 
     mpirun -n 4 python scripts/bench/store_rows.py FILE ROWS
 
-FILE is a results file of nothing evaluated, of the experiment in store.py. Prints rows per second of
+FILE is an empty results file of the experiment in store.py. Prints rows per second of
 all ranks: by the store, and by `os.pwrite` into a file beside it.
 """
 
