@@ -21,13 +21,15 @@ from harness import Report, peer_versions, surroundings, watched
 
 #: Name: module with ``measure(quick) -> Report``, and what it is about.
 BENCHES = {
-    "exchange": ("exchange", "from the end of an evaluation into all logs; messages and bytes"),
-    "efficiency": ("efficiency", "work done / (workers x wall time)"),
-    "memory": ("memory", "of a rank against results"),
-    "store": ("store", "rows per second, going on with and looking at large files"),
     "startup": ("startup", "from mpirun to the first evaluation; imports, memory, files opened"),
     "overhead": ("overhead", "evaluations that do nothing, per second, beside ping-pong and peers"),
     "executors": ("executors", "the same on each backend, beside the executor below it"),
+    "efficiency": ("efficiency", "work done / (workers x wall time)"),
+    "exchange": ("exchange", "from the end of an evaluation into all logs; messages and bytes"),
+    "store": ("store", "rows per second, going on with and looking at large files"),
+    "memory": ("memory", "of a rank against results"),
+    "soak": ("soak", "a long run of 64 ranks: everything accounted for, memory, utilisation"),
+    "dask": ("dask_traffic", "what the Dask backend sends"),
 }
 
 
