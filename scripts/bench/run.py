@@ -26,6 +26,7 @@ BENCHES = {
     "executors": ("executors", "the same on each backend, beside the executor below it"),
     "efficiency": ("efficiency", "work done / (workers x wall time)"),
     "exchange": ("exchange", "from the end of an evaluation into all logs; messages and bytes"),
+    "costs": ("costs", "CPU time of a message, a broadcast, an evaluation: what simulate.py takes"),
     "store": ("store", "rows per second, going on with and looking at large files"),
     "memory": ("memory", "of a rank against results"),
     "soak": ("soak", "a long run of 64 ranks: everything accounted for, memory, utilisation"),

@@ -1,0 +1,58 @@
+"""When rank 0 broadcasts what it has ordered. No MPI call, no clock: a simulation asks it, too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import messages
+
+#: Unsent broadcasts that double the time between two: of light ones, and of longer ones.
+UNSENT_DOUBLES = 1024, 48
+
+
+def announce_seconds(ranks: int) -> float:
+    """Least time between two broadcasts among so many ranks, in seconds.
+
+    One costs every rank tens of microseconds: fewer of them where there are many ranks.
+    """
+    return min(max(1e-3, 1e-4 * ranks), 20e-3)
+
+
+class Batching:
+    """Decides when entries that wait are broadcast, at most ``BATCH_ENTRIES`` at once.
+
+    Parameters
+    ----------
+    seconds : float
+        Least time between two broadcasts. Entries that come meanwhile share one: without that,
+        broadcasts pile up faster than ranks can take part in them.
+    """
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+        self._announced = 0.0
+
+    def due(self, now: float, waiting: int, unsent: Sequence[int] = (0, 0)) -> bool:
+        """Whether a batch should leave now.
+
+        Parameters
+        ----------
+        now : float
+            Seconds, by any clock.
+        waiting : int
+            Entries that nobody has been told.
+        unsent : sequence of int
+            Broadcasts that some rank has not taken: light ones, and longer ones.
+        """
+        if not waiting:
+            return False
+        # A rank that takes nothing (busy in a C extension) makes unsent broadcasts pile up, and
+        # MPI has room for so many to one rank: then fewer, fuller ones.
+        doublings = sum(count / most for count, most in zip(unsent, UNSENT_DOUBLES, strict=True))
+        if waiting >= messages.BATCH_ENTRIES and doublings < 1:
+            return True
+        return now - self._announced >= self._seconds * 2.0 ** min(doublings, 20)
+
+    def announced(self, now: float) -> None:
+        """A batch leaves."""
+        self._announced = now
