@@ -22,12 +22,13 @@ from overhead import mpirun, ping_pong
 
 EXPERIMENT = """
 import atexit, json, os, time
-import phs_mpi.backends.mpi.exchange, phs_mpi.backends.mpi.master
+import phs_mpi.backends.mpi.exchange, phs_mpi.backends.mpi.master, phs_mpi.store.writer
 from phs_mpi import Experiment, Random
 
 Exchange = phs_mpi.backends.mpi.exchange.Exchange
 Master = phs_mpi.backends.mpi.master.Master
-rank, noted = os.environ["OMPI_COMM_WORLD_RANK"], {{"serve": [], "announce": [], "take": []}}
+rank = os.environ["OMPI_COMM_WORLD_RANK"]
+noted = {{"serve": [], "announce": [], "take": [], "commit": []}}
 
 def timed(cls, name, into, size):
     original = getattr(cls, name)
@@ -39,6 +40,7 @@ def timed(cls, name, into, size):
         return found
     setattr(cls, name, method)
 
+timed(phs_mpi.store.writer.Store, "commit", "commit", lambda self, a: 1)
 timed(Master, "_serve", "serve", lambda self, a: 1)
 timed(Master, "_receive", "serve", lambda self, a: 0)
 timed(Exchange, "announce", "announce", lambda self, a: len(a[0] or ()))
@@ -107,7 +109,7 @@ def measure(quick: bool) -> Report:
     take_fixed, take_entry = _fit(
         np.array([[1, n] for n, _ in taking], float), np.array([cost for _, cost in taking])
     )
-    _, _, calm = noted(4, 20 if quick else 300, 0.05)
+    _, worker, calm = noted(4, 20 if quick else 300, 0.05)
     messages = 1000 if quick else 60_000
     between = float(np.median(calm["waiting"][6:]))
     report.figures = {
@@ -118,6 +120,7 @@ def measure(quick: bool) -> Report:
         "announce, entry": entry,
         "take": take_fixed,
         "take, entry": take_entry,
+        "commit": statistics.median(cost for _, cost in worker["commit"]),
         "between evaluations": between,
     }
     report.tables = [

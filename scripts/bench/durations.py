@@ -6,6 +6,10 @@ import heapq
 import math
 import random
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: Of the logarithm: the longest of a thousand takes five times the mean.
 SIGMA = 0.6
@@ -23,3 +27,16 @@ def ideal(durations: Iterable[float], workers: int) -> float:
     for seconds in durations:
         heapq.heapreplace(free, free[0] + seconds)
     return max(free)
+
+
+def utilisation(start: np.ndarray, end: np.ndarray, workers: int) -> float:
+    """Share of their time in evaluations, while all workers are at work.
+
+    That is from when the last of them has begun to when the last evaluation is begun: neither the
+    start of the program counts, nor that the last evaluations do not end together.
+    """
+    import numpy as np
+
+    first, last = np.sort(start)[workers - 1], start.max()
+    inside = np.minimum(end, last) - np.maximum(start, first)
+    return float(np.maximum(inside, 0.0).sum() / (workers * (last - first)))

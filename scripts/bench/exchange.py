@@ -19,14 +19,18 @@ from typing import NamedTuple
 
 import h5py
 import numpy as np
+from durations import utilisation
 from harness import Report, Table
-from overhead import mpirun
+from overhead import HERE, mpirun
 
 EXPERIMENT = """
-import atexit, ctypes, json, os, time
+import atexit, ctypes, json, os, sys, time
 import phs_mpi.log
 import phs_mpi.backends.mpi.exchange
 from phs_mpi import Experiment, Grid
+
+sys.path.insert(0, {here!r})
+from durations import duration
 
 seen = []
 append = phs_mpi.log.Log.append
@@ -57,7 +61,7 @@ def target(n):
     if n == {first}:
         ctypes.PyDLL(None).usleep(int({hold} * 1e6))
     else:
-        time.sleep({seconds})
+        time.sleep({length})
     return float(n)
 
 atexit.register(lambda: open(f"late.{{rank}}.json", "w").write(json.dumps(late)))
@@ -84,6 +88,8 @@ class Found(NamedTuple):
         The worker that held the lock.
     held : float
         For so many seconds.
+    utilisation : float
+        Share of the workers' time in evaluations, while all are at work.
     """
 
     during: list[float]
@@ -95,14 +101,19 @@ class Found(NamedTuple):
     sent: int
     stuck: int
     held: float
+    utilisation: float
 
 
-def exchanged(ranks: int, seconds: float, hold: float, each: float) -> Found:
-    """A run in which every worker evaluates `each` sets, one of which holds the lock."""
+def exchanged(ranks: int, seconds: float, hold: float, each: float, varying: bool = False) -> Found:
+    """A run in which every worker evaluates `each` sets, one of which holds the lock.
+
+    All take so many seconds, or log-normally so many in the mean (then nothing else).
+    """
     workers = ranks - 1
     first, sets = (3 * workers if hold else -1), int(workers * each)
     with tempfile.TemporaryDirectory() as folder:
-        text = EXPERIMENT.format(first=first, hold=hold, seconds=seconds, sets=sets)
+        length = f"duration(n, {seconds})" if varying else str(seconds)
+        text = EXPERIMENT.format(first=first, hold=hold, length=length, sets=sets, here=str(HERE))
         Path(folder, "held.py").write_text(text)
         mpirun(ranks, "-m", "phs_mpi", "held.py", "--quiet", cwd=folder)
         with h5py.File(Path(folder, "held.h5")) as file:
@@ -128,7 +139,8 @@ def exchanged(ranks: int, seconds: float, hold: float, each: float) -> Found:
             last[index] = max(last.get(index, 0.0), float(when - end))
     span = float(held["end"] - held["start"]) if hold else 0.0
     complete = list(last.values())
-    return Found(during, otherwise, complete, late, sets, broadcasts, sent, stuck, span)
+    used = utilisation(rows["start"], rows["end"], workers)
+    return Found(during, otherwise, complete, late, sets, broadcasts, sent, stuck, span, used)
 
 
 def in_ms(seconds: list[float]) -> list[float]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import messages
+#: So many entries that wait do not wait for others.
+FULL_ENTRIES = 64
+
+#: Rank 0 is to spend a quarter of its time with broadcasts at most: after one it leaves them for
+#: so many times what that took. With thousands of ranks, one takes tens of milliseconds.
+REST = 3.0
 
 #: Unsent broadcasts that double the time between two: of light ones, and of longer ones.
 UNSENT_DOUBLES = 1024, 48
@@ -19,7 +24,7 @@ def announce_seconds(ranks: int) -> float:
 
 
 class Batching:
-    """Decides when entries that wait are broadcast, at most ``BATCH_ENTRIES`` at once.
+    """Decides when entries that wait are broadcast.
 
     Parameters
     ----------
@@ -31,6 +36,7 @@ class Batching:
     def __init__(self, seconds: float):
         self._seconds = seconds
         self._announced = 0.0
+        self._took = 0.0
 
     def due(self, now: float, waiting: int, unsent: Sequence[int] = (0, 0)) -> bool:
         """Whether a batch should leave now.
@@ -46,13 +52,21 @@ class Batching:
         """
         if not waiting:
             return False
+        since = now - self._announced
+        if waiting >= FULL_ENTRIES and _doublings(unsent) < 1:
+            return since >= REST * self._took
+        return since >= self.pause(unsent)
+
+    def pause(self, unsent: Sequence[int] = (0, 0)) -> float:
+        """Seconds from one broadcast to the next that is not full."""
         # A rank that takes nothing (busy in a C extension) makes unsent broadcasts pile up, and
         # MPI has room for so many to one rank: then fewer, fuller ones.
-        doublings = sum(count / most for count, most in zip(unsent, UNSENT_DOUBLES, strict=True))
-        if waiting >= messages.BATCH_ENTRIES and doublings < 1:
-            return True
-        return now - self._announced >= self._seconds * 2.0 ** min(doublings, 20)
+        return max(self._seconds * 2.0 ** min(_doublings(unsent), 20), REST * self._took)
 
-    def announced(self, now: float) -> None:
-        """A batch leaves."""
-        self._announced = now
+    def announced(self, now: float, took: float) -> None:
+        """A batch left at `now`, and took rank 0 so many seconds of its core."""
+        self._announced, self._took = now, took
+
+
+def _doublings(unsent: Sequence[int]) -> float:
+    return sum(count / most for count, most in zip(unsent, UNSENT_DOUBLES, strict=True))

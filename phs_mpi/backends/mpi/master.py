@@ -243,8 +243,9 @@ class Master:
         now = time.monotonic()
         waiting = self._schedule.waiting_entries
         if self._batching.due(now, waiting, self._exchange.unsent) or (waiting and at_once):
+            begun = time.thread_time()
             self._exchange.announce(self._schedule.take_entries(messages.BATCH_ENTRIES))
-            self._batching.announced(now)
+            self._batching.announced(now, time.thread_time() - begun)
         self._flush_log()
         return self._exchange.progress()
 

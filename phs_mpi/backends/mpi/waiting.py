@@ -41,12 +41,19 @@ class Backoff:
 
     def pause(self) -> None:
         """Nothing happened."""
+        seconds = self.next_pause()
+        if seconds:
+            time.sleep(seconds)
+        else:
+            os.sched_yield()
+
+    def next_pause(self) -> float:
+        """How long the next pause is, in seconds; 0: it only yields the core."""
         self._count += 1
         if self._count <= self._spins:
-            os.sched_yield()
-            return
-        time.sleep(self._sleep)
-        self._sleep = min(2 * self._sleep, self.longest)
+            return 0.0
+        seconds, self._sleep = self._sleep, min(2 * self._sleep, self.longest)
+        return seconds
 
 
 def wait_until(
