@@ -31,8 +31,8 @@ def simulated(setting: Setting, costs: Costs) -> Outcome:
 
 
 def setting(workers: int, mean: float, **options) -> Setting:
-    """As many evaluations as tell: at least three for each worker."""
-    each = 3 if workers >= 10_000 else 10 if workers >= 1000 else 60
+    """As many evaluations as tell: at least two for each worker."""
+    each = 2 if workers > 10_000 else 4 if workers > 1000 else 10 if workers > 100 else 60
     return Setting(workers, each * workers, mean, searched=0.5, **options)
 
 

@@ -195,7 +195,8 @@ class Way(NamedTuple):
     """How a broadcast travels: destinations of rank 0, and when it is where."""
 
     destinations: int
-    offsets: np.ndarray  # seconds from its beginning to each worker's log, shape (workers,)
+    travel: np.ndarray  # seconds from its beginning to each worker, shape (workers,)
+    looks: np.ndarray  # from there into the worker's log: its thread has to look
 
 
 def way_of(setting: Setting, costs: Costs, generator: np.random.Generator) -> Way:
@@ -204,17 +205,17 @@ def way_of(setting: Setting, costs: Costs, generator: np.random.Generator) -> Wa
     looks = generator.uniform(0.0, pause, count)
     number = np.arange(1, count + 1)
     if setting.algorithm == "linear":
-        return Way(count, number * costs.destination + costs.latency + looks)
+        return Way(count, number * costs.destination + costs.latency, looks)
     if setting.algorithm == "binomial":
         hops = np.array([int(n).bit_count() for n in number])
         # Each rank in between passes it on when it looks, which is half a pause later.
         on_the_way = (hops - 1) * (pause / 2 + costs.take) + hops * costs.latency
-        return Way(math.ceil(math.log2(count + 1)), on_the_way + looks)
+        return Way(math.ceil(math.log2(count + 1)), on_the_way, looks)
     nodes = math.ceil(setting.ranks / setting.node)
     node, within = number // setting.node, number % setting.node
     # The relaying rank has no target: it looks as often as rank 0.
     relayed = node * costs.destination + costs.latency + Backoff().longest / 2 + costs.take
-    return Way(nodes, relayed + within * costs.destination + costs.latency + looks)
+    return Way(nodes, relayed + within * costs.destination + costs.latency, looks)
 
 
 class Simulation:
@@ -234,6 +235,7 @@ class Simulation:
             seconds = announce_seconds(setting.ranks)
         self.batching = Batching(seconds)
         self.way = way_of(setting, costs, generator)
+        self.offsets = self.way.travel + self.way.looks
         # Ranks do not come in the same instant.
         self.arrivals = [
             (float(t), n, Ready(n))
@@ -257,8 +259,7 @@ class Simulation:
 
     def run(self) -> Outcome:
         """To the end."""
-        now, backoff = 0.0, Backoff()
-        idle_since = now
+        now = idle_since = 0.0
         while self.arrivals or self.schedule.waiting_entries:
             served = 0
             while self.arrivals and self.arrivals[0][0] <= now and served < MESSAGES_A_TURN:
@@ -276,7 +277,7 @@ class Simulation:
                 continue
             if not self.arrivals:
                 break
-            now = _next_look(now, idle_since, self._next_event(), backoff)
+            now = _next_look(now, idle_since, self._next_event())
         return self._outcome()
 
     def _next_event(self) -> float:
@@ -355,14 +356,14 @@ class Simulation:
             heapq.heappush(self.arrivals, (ready + PROMISE_SECONDS, worker, event))
 
     def _reaches(self, broadcast: int, worker: int) -> float:
-        return self.broadcasts[broadcast] + self.way.offsets[worker - 1]
+        return self.broadcasts[broadcast] + self.offsets[worker - 1]
 
     def _propose(self, here: float, since: float, worker: int, index: int) -> None:
         """It has the log that it was promised at `here`, and waits for that for a second."""
         if here > since + PROMISE_SECONDS:
             self.stale += 1
             here = since + PROMISE_SECONDS
-        offset = self.way.offsets[worker - 1]
+        offset = self.offsets[worker - 1]
         arrived = bisect.bisect_right(self.broadcasts, here - offset)
         self.proposals.append((here, self.completed_after[arrived - 1] if arrived else 0))
         proposed = here + self.costs.propose
@@ -383,8 +384,9 @@ class Simulation:
     def _outcome(self) -> Outcome:
         setting = self.setting
         began = np.array(self.broadcasts)[self.entered]
-        middle = float(np.median(self.way.offsets))
-        last = float(self.way.offsets.max())
+        middle = float(np.median(self.way.travel)) + setting.pause / 2
+        # The longest of as many looks as there are workers.
+        last = float(self.way.travel.max()) + setting.pause * (1 - 1 / setting.ranks)
         delays = began - self.end
         finished = np.sort(self.end)
         lacking = [np.searchsorted(finished, when) - had for when, had in self.proposals]
@@ -404,13 +406,25 @@ class Simulation:
         )
 
 
-def _next_look(now: float, idle_since: float, event: float, backoff: Backoff) -> float:
-    """When rank 0, idle since then, looks next after `event`."""
-    backoff.reset()
-    look = idle_since
-    while look < event:
+def _looks_when_idle() -> list[float]:
+    """Seconds from when rank 0 becomes idle to each of its looks, until they are evenly spaced."""
+    backoff, looks = Backoff(), [0.0]
+    while True:
         pause = backoff.next_pause() or LOOK_SECONDS
-        look += pause
+        looks.append(looks[-1] + pause)
         if pause >= backoff.longest:
-            look += max(math.ceil((event - look) / pause), 0) * pause
-    return max(look, now + LOOK_SECONDS)  # it has looked now, in vain
+            return looks
+
+
+LOOKS = _looks_when_idle()
+
+
+def _next_look(now: float, idle_since: float, event: float) -> float:
+    """When rank 0, idle since then, looks next after `event`."""
+    after = event - idle_since
+    if after <= LOOKS[-1]:
+        look = LOOKS[bisect.bisect_left(LOOKS, after)]
+    else:
+        pause = LOOKS[-1] - LOOKS[-2]
+        look = LOOKS[-1] + math.ceil((after - LOOKS[-1]) / pause) * pause
+    return max(idle_since + look, now + LOOK_SECONDS)  # it has looked now, in vain
