@@ -107,7 +107,7 @@ def test_a_filled_file_is_one_that_a_run_could_have_left(bench, tmp_path):
 
 @pytest.mark.slow
 def test_the_other_benches_work(measured):
-    names = ["startup", "overhead", "efficiency", "exchange", "store", "memory", "dask"]
+    names = ["startup", "overhead", "efficiency", "exchange", "store", "memory", "simulate", "dask"]
     found, printed = measured(*names)
     for name in names:
         check(found, name)
@@ -125,3 +125,38 @@ def test_the_other_benches_work(measured):
     memory = found["benches"]["memory"]["tables"]
     assert [row[0] for row in memory[0]["rows"]] == [200]
     assert "left out: schwimmbad" in printed or "schwimmbad" in rows
+
+
+def test_a_simulation_is_a_run_of_the_real_schedule(bench):
+    import numpy as np
+    from simulation import Costs, Setting, Simulation
+
+    for algorithm in ("linear", "binomial", "nodes"):
+        setting = Setting(40, 400, 1.0, searched=0.5, algorithm=algorithm, node=16)
+        run = Simulation(setting, Costs())
+        found = run.run()
+        run.schedule.check()
+        assert run.schedule.complete
+        assert len(run.log) == 800
+        assert run.schedule.waiting_entries == 0
+        # Every evaluation is as long as it was drawn, and no worker has two at once.
+        assert np.all(run.end >= run.begin + run.lengths * (1 - 1e-9))
+        assert 0.95 < found.utilisation <= 1
+        assert found.stale == 0
+        assert 0 < found.delay < found.last < found.worst
+        assert 0 < found.busy < 1
+    # It is a function of its seed.
+    assert Simulation(setting, Costs()).run() == found
+
+
+def test_a_simulated_rank_0_that_is_slow_keeps_workers_waiting(bench):
+    import dataclasses
+
+    from simulation import Costs, Setting, Simulation
+
+    setting = Setting(100, 1000, 1.0)
+    # 100 results a second, 20 ms each: half of what there is.
+    slow = dataclasses.replace(Costs(), serve=0.02)
+    found = Simulation(setting, slow).run()
+    assert 0.4 < found.utilisation < 0.6
+    assert found.busy > 0.9

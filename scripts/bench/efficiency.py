@@ -101,18 +101,20 @@ def peer(name: str, case: Case) -> float:
 
 def cases(cores: int) -> list[Case]:
     """What is measured."""
-    few = max(cores, 2)
+    few, many = cores, 8 * cores
     return [
         Case(few, 300 * few, 0.01),
         Case(few, 200 * few, 0.05),
         Case(few, 200 * few, 0.05, "computing"),
         Case(few, 200 * few, 0.05, searched=20 * few),
-        Case(8 * few, 60 * 8 * few, 0.05),
-        Case(few, 15 * few, 1.0),
-        Case(few, 15 * few, 1.0, "computing"),
-        Case(few, 15 * few, 1.0, searched=10 * few),
-        Case(8 * few, 15 * 8 * few, 1.0),
-        Case(8 * few, 2 * 8 * few, 10.0),
+        Case(many, 60 * many, 0.05),
+        # One worker less: rank 0 has a core of its own.
+        *([Case(few - 1, 200 * (few - 1), 0.05, "computing")] if few > 1 else []),
+        Case(few, 12 * few, 1.0),
+        Case(few, 12 * few, 1.0, "computing"),
+        Case(few, 12 * few, 1.0, searched=6 * few),
+        Case(many, 10 * many, 1.0),
+        Case(many, many + few, 10.0),
     ]
 
 

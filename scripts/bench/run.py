@@ -30,6 +30,10 @@ BENCHES = {
     "store": ("store", "rows per second, going on with and looking at large files"),
     "memory": ("memory", "of a rank against results"),
     "soak": ("soak", "a long run of 64 ranks: everything accounted for, memory, utilisation"),
+    "simulate": (
+        "simulate",
+        "up to 10,000 workers, simulated; beside real runs of up to 64",
+    ),
     "dask": ("dask_traffic", "what the Dask backend sends"),
 }
 

@@ -3,6 +3,7 @@
     python scripts/bench/simulate.py                     # all tables, with the committed costs
     python scripts/bench/simulate.py --costs FILE        # with those of run.py costs --json FILE
     python scripts/bench/simulate.py --validate          # beside real runs on 4 to 64 ranks here
+    python scripts/bench/run.py simulate                 # both, but for 100,000 workers
 
 The model is that of simulation.py. Costs are those of messages within one machine; a network's
 latency is a few microseconds more, which nothing here depends on.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ COSTS = Path(__file__).resolve().parent / "costs.json"
 
 WORKERS = (64, 1000, 10_000, 100_000)
 MEANS = (1.0, 10.0, 60.0, 3600.0)
+LIMITS = ((10_000, 10.0), (10_000, 1.0), (100_000, 60.0), (100_000, 10.0))
 
 
 def simulated(setting: Setting, costs: Costs) -> Outcome:
@@ -67,14 +70,14 @@ def seconds(value: float) -> str:
     return f"{value:.2g} s" if value >= 1 else f"{1e3 * value:.3g} ms"
 
 
-def scale(costs: Costs, quick: bool) -> Table:
+def scale(costs: Costs, sizes: Sequence[int], means: Sequence[float]) -> Table:
     """Workers against lengths, as the product is."""
     table = Table(
         "As it is: half of the sets Bayesian, 64 ranks on a node of 64 cores",
         ["workers", "mean", *COLUMNS],
     )
-    for workers in (64, 200) if quick else WORKERS:
-        for mean in MEANS[:2] if quick else MEANS:
+    for workers in sizes:
+        for mean in means:
             outcome = simulated(setting(workers, mean), costs)
             table.rows.append([workers, f"{mean:g} s", *row(outcome)])
     return table
@@ -89,11 +92,10 @@ VARIANTS = {
 }
 
 
-def saturated(costs: Costs, quick: bool) -> Table:
+def saturated(costs: Costs, cases: Sequence[tuple[int, float]]) -> Table:
     """Where rank 0 is at its limit, and what helps."""
     table = Table("Where rank 0 saturates, and what helps", ["workers", "mean", "", *COLUMNS])
-    cases = [(10_000, 10.0), (10_000, 1.0), (100_000, 60.0), (100_000, 10.0)]
-    for workers, mean in [(200, 1.0)] if quick else cases:
+    for workers, mean in cases:
         for name, options in VARIANTS.items():
             outcome = simulated(setting(workers, mean, **options), costs)
             table.rows.append([workers, f"{mean:g} s", name, *row(outcome)])
@@ -143,11 +145,15 @@ def _beside(real: float, model: float) -> list[float]:
 def measure(quick: bool) -> Report:
     """What run.py runs."""
     costs = Costs.read(COSTS)
-    return Report([scale(costs, quick), saturated(costs, quick), _validation(costs, quick)])
+    if quick:
+        tables = [scale(costs, (64, 200), MEANS[:2]), saturated(costs, [(200, 1.0)])]
+    else:
+        tables = [scale(costs, WORKERS[:3], MEANS), saturated(costs, LIMITS[:2])]
+    return Report([*tables, _validation(costs, quick)])
 
 
 def _validation(costs: Costs, quick: bool) -> Table:
-    return validated(costs, (3,) if quick else (4, 16, 64), 0.05 if quick else 0.5, 30)
+    return validated(costs, (3,) if quick else (4, 16, 64), 0.05 if quick else 0.5, 20)
 
 
 def main() -> None:
@@ -160,8 +166,8 @@ def main() -> None:
     if given.validate:
         print(_validation(costs, quick=False).markdown())
     else:
-        print(scale(costs, quick=False).markdown(), "\n")
-        print(saturated(costs, quick=False).markdown())
+        print(scale(costs, WORKERS, MEANS).markdown(), "\n")
+        print(saturated(costs, LIMITS).markdown())
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ from .side import (
     threads_allowed,
     together,
 )
-from .waiting import meet
+from .waiting import Backoff, Rhythm, meet
 from .worker_side import WorkerLoop
 
 
@@ -195,6 +195,8 @@ def _serve(side: Side, job: base.Job, progress: Progress) -> tuple[list[int], bo
         side.hosts,
         store.append_log if store else lambda kinds, indices: None,
         Batching(announce_seconds(side.world.size)),
+        # Cores that ranks share belong to the targets.
+        Rhythm() if side.own_cores else Rhythm(shortest=Backoff().longest),
         commit=store.commit if store and not side.parallel else None,
         on_tick=stopping,
         on_death=on_death,

@@ -15,7 +15,7 @@ from ...schedule import Drain, Event, Finished, Lost, Proposed, Ready, Schedule,
 from . import messages, ulfm
 from .batching import Batching
 from .exchange import Exchange
-from .waiting import Backoff
+from .waiting import Backoff, Rhythm
 
 #: Seconds between two writes of the log's order. Results do not hang on it: a row that is
 #: on disk and not in the log is found again at resume.
@@ -52,6 +52,8 @@ class Master:
         ``write_log(kinds, indices)``: writes the order to the results file.
     batching : Batching
         Says when what has been ordered is broadcast.
+    rhythm : Rhythm
+        Says how often to look for messages.
     commit : callable, optional
         ``commit(proposal, outcome)``, where h5py has no MPI and rank 0 writes all rows.
     on_tick : callable, optional
@@ -70,9 +72,9 @@ class Master:
         hosts: Sequence[str],
         write_log: Callable[[list[int], list[int]], None],
         batching: Batching,
+        rhythm: Rhythm,
         *,
         commit: Callable[[Any, Any], None] | None = None,
-        longest_pause: float = 2e-3,
         on_tick: Callable[[], bool] | None = None,
         on_death: Callable[[int, int | None], None] = lambda worker, index: None,
     ):
@@ -84,7 +86,8 @@ class Master:
         self._write_log = write_log
         self._commit = commit
         self._batching = batching
-        self._backoff = Backoff(longest_pause)
+        self._backoff = Backoff()
+        self._rhythm = rhythm
         self._on_tick = on_tick
         self._on_death = on_death
         self._workers = set(range(1, comm.Get_size()))  # that have not been told to stop
@@ -160,6 +163,8 @@ class Master:
                 return
             result, again = messages.word_to_result(words[2]), bool(words[3])
             event = Finished(worker, index, result=result, again=again)
+            self._rhythm.ended(time.monotonic())
+            self._backoff.longest = self._rhythm.pause(len(self._workers))
         elif kind == messages.PROPOSED:
             event = Proposed(worker, index, messages.row_in(buffer, self._row))
         elif kind == messages.READY:
