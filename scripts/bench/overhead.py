@@ -121,7 +121,7 @@ def measure(quick: bool) -> Report:
     )
     rates = {}
     for ranks, sizes in ({4: (200, 1000)} if quick else SIZES).items():
-        repeats = 1 if quick or ranks > 16 else 3
+        repeats = 1 if quick or ranks > 4 else 3
         figures = in_turn(cases(ranks, *sizes), repeats)
         rate = {name: statistics.median(values) for name, values in figures.items()}
         raw = rate["ping-pong, 8 bytes"]
