@@ -7,9 +7,9 @@ from collections.abc import Sequence
 #: So many entries that wait do not wait for others.
 FULL_ENTRIES = 64
 
-#: Rank 0 is to spend a quarter of its time with broadcasts at most: after one it leaves them for
-#: so many times what that took. With thousands of ranks, one takes tens of milliseconds.
-REST = 3.0
+#: Rank 0 is to spend half of its time with broadcasts at most: from the beginning of one to that of
+#: the next pass so many times what it took. With thousands of ranks, that is tens of milliseconds.
+REST = 2.0
 
 #: Unsent broadcasts that double the time between two: of light ones, and of longer ones.
 UNSENT_DOUBLES = 1024, 48
