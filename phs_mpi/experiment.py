@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -229,6 +228,8 @@ class Experiment:
                 remedy = f"the parameters are {declared}"
                 if name == "count":
                     remedy = "write the number of sets first, without a name: add(20, x=...)"
+                import difflib  # what is spelled right needs no suggestion
+
                 for close in difflib.get_close_matches(name, self.types, 1):
                     remedy = f"did you mean {close!r}? {remedy}"
                 raise DefinitionError(

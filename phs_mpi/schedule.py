@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -115,7 +116,7 @@ class Schedule:
         self._proposer: dict[int, int] = {}  # set -> its evaluation that proposes them
         self._chosen = set(chosen)
         self._lowest_unfinished = 0
-        self._entries: list[LogEntry] = []
+        self._entries: deque[LogEntry] = deque()
         for index in sorted(missing):
             self._open(index)
 
@@ -134,11 +135,8 @@ class Schedule:
 
         They stay counted in ``log_length``; the caller must broadcast them in this order.
         """
-        if at_most is None or len(self._entries) <= at_most:
-            taken, self._entries = self._entries, []
-        else:
-            taken, self._entries = self._entries[:at_most], self._entries[at_most:]
-        return taken
+        count = len(self._entries) if at_most is None else min(at_most, len(self._entries))
+        return [self._entries.popleft() for _ in range(count)]
 
     @property
     def waiting_entries(self) -> int:
@@ -305,10 +303,14 @@ class Schedule:
         return self.draining
 
     def _wake(self) -> list[Instruction]:
-        instructions: list[Instruction] = []
-        waiting, self.waiting = self.waiting, []
         # One that cannot start anything speaks for all, but where it depends on the worker.
         alike = not self.attempts and not self._hosts.drained
+        if not self.waiting or (
+            alike and not self.draining and not self.complete and self._startable() is None
+        ):
+            return []
+        instructions: list[Instruction] = []
+        waiting, self.waiting = self.waiting, []
         for place, worker in enumerate(waiting):
             step = self._next_for(worker)
             if not isinstance(step[0], Wait):

@@ -10,8 +10,8 @@ import shlex
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from ..worker import Worker
 from . import jobtime
 from .monitoring import Setting, setting_for
 from .options import Options
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 #: Exit statuses of a run (2 is for bad input, see errors.py).
 FINISHED, ALL_FAILED, INTERRUPTED = 0, 1, 3
@@ -54,7 +57,14 @@ ENTRY_POINTS = "phs_mpi.backends"
 
 def names() -> list[str]:
     """Names of all backends: ours, and those that other packages register."""
-    return [*LOADERS, *sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))]
+    return [*LOADERS, *sorted(entry.name for entry in _registered())]
+
+
+def _registered() -> Sequence[EntryPoint]:
+    # Loads thirty modules, which no run on a backend of ours needs.
+    from importlib.metadata import entry_points
+
+    return entry_points(group=ENTRY_POINTS)
 
 
 def choose(name: str, options: Options) -> str:
@@ -113,7 +123,7 @@ def load(name: str) -> Callable[[Path | Experiment, Options], int]:
     """
     found = LOADERS.get(name)
     if found is None:
-        registered = list(entry_points(group=ENTRY_POINTS, name=name))
+        registered = [entry for entry in _registered() if entry.name == name]
         if not registered:
             raise BackendError(
                 f"there is no backend {name!r}",

@@ -11,7 +11,6 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +217,9 @@ def required_bytes(table: Any, definition: Mapping[str, Any]) -> int:
 
 def attributes(definition: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Root attributes: what else one has to know to repeat the run."""
+    # Thirty modules, which a rank that creates no file does not need.
+    from importlib import metadata
+
     from .. import __version__
 
     h5py = hdf5.load()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -65,6 +64,8 @@ class Strategy(ABC):
         if owners:
             remedy += f" ({option!r} is one of {' and '.join(owners)})"
         else:
+            import difflib  # what is spelled right needs no suggestion
+
             for close in difflib.get_close_matches(option, self.options, 1):
                 remedy = f"did you mean {close!r}? {remedy}"
         refuse(f"{name} has no option {option!r}", self._unknown[option], remedy)

@@ -16,7 +16,10 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
+
+from harness import Report, Table
 
 EXPERIMENT = """
 from phs_mpi import Bayesian, Experiment, Random
@@ -59,7 +62,8 @@ class Proxy:
             writer.close()
 
 
-def measure(results: int, workers: int) -> None:
+def traffic(results: int, workers: int) -> dict[str, tuple[int, int]]:
+    """Bytes to the scheduler and from it: of the client, and of the workers."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
@@ -81,16 +85,32 @@ def measure(results: int, workers: int) -> None:
             subprocess.run(
                 [*run, "--scheduler", to_client.address], cwd=folder, check=True, timeout=600
             )
-            for name, proxy in (("client", to_client), ("workers", to_workers)):
-                print(
-                    f"{results:6} results, {workers} workers, {name + ':':9}"
-                    f"{proxy.sent / 1e6:8.2f} MB to the scheduler,"
-                    f"{proxy.received / 1e6:8.2f} MB from it,"
-                    f"{(proxy.sent + proxy.received) / results:8.0f} bytes a result"
-                )
+            return {
+                "client": (to_client.sent, to_client.received),
+                "workers": (to_workers.sent, to_workers.received),
+            }
         finally:
             for process in running:
                 process.kill()
+
+
+def measure(quick: bool) -> Report:
+    """For 250 to 1,000 results; the raw limit is what the results file keeps of a result."""
+    report = Report()
+    if find_spec("distributed") is None:
+        report.left_out.append("distributed is not installed")
+        return report
+    workers = 2 if quick else 4
+    table = Table(
+        f"MB between client, scheduler and {workers} workers, half of the sets Bayesian",
+        ["results", "client and scheduler", "scheduler and workers", "bytes a result, client"],
+    )
+    for results in (20,) if quick else (250, 500, 1000):
+        client, others = (sum(both) for both in traffic(results, workers).values())
+        table.rows.append([results, client / 1e6, others / 1e6, client / results])
+        report.figures[f"bytes a result, client, {results}"] = client / results
+    report.tables.append(table)
+    return report
 
 
 def main() -> None:
@@ -99,7 +119,13 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=4)
     given = options.parse_args()
     for results in given.results or [250, 500, 1000]:
-        measure(results, given.workers)
+        for name, (sent, received) in traffic(results, given.workers).items():
+            print(
+                f"{results:6} results, {given.workers} workers, {name + ':':9}"
+                f"{sent / 1e6:8.2f} MB to the scheduler,"
+                f"{received / 1e6:8.2f} MB from it,"
+                f"{(sent + received) / results:8.0f} bytes a result"
+            )
 
 
 if __name__ == "__main__":

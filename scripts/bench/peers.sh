@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes an environment in which scripts/bench/search_methods.py finds the other tools: they are no
-# dependencies of phs_mpi and must not change its environment.
+# Makes an environment in which scripts/bench/search_methods.py and run.py find the other tools: they
+# are no dependencies of phs_mpi and must not change its environment.
 #
 #   PEERS=.venv-peers   the environment
 set -euo pipefail
@@ -15,5 +15,8 @@ pip install -q numpy scipy scikit-learn threadpoolctl h5py tqdm cloudpickle optu
     { pip install -q --no-index --no-deps torch 2>/dev/null; pip install -q torch; }
 pip install -q botorch
 pip install -q scikit-optimize || echo "scikit-optimize cannot be installed here: it is left out" >&2
+# What run.py measures beside phs_mpi; mpi4py must find the MPI of the mpirun that starts it.
+pip install -q mpi4py schwimmbad libensemble ||
+    echo "mpi4py, schwimmbad and libensemble cannot be installed here: they are left out" >&2
 pip install -q --no-deps --no-build-isolation -e . || pip install -q --no-deps -e .
-pip list 2>/dev/null | grep -iE '^(optuna|torch|botorch|gpytorch|scikit-optimize|numpy|scipy) '
+pip list 2>/dev/null | grep -iE '^(optuna|torch|botorch|gpytorch|scikit-optimize|numpy|scipy|mpi4py|schwimmbad|libensemble) '

@@ -78,7 +78,7 @@ def test_end_of_exchange():
 
 def test_too_many_entries_are_refused():
     entries = [LogEntry(EntryKind.STARTED, 0, 1)] * (messages.BATCH_ENTRIES + 1)
-    with pytest.raises(ValueError, match="65 entries"):
+    with pytest.raises(ValueError, match=f"{messages.BATCH_ENTRIES + 1} entries"):
         messages.encode(entries, ROW)
 
 

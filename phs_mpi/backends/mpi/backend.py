@@ -37,6 +37,7 @@ from ..jobtime import requeue_if_due
 from ..monitoring import monitored
 from ..signals import GraceOver, TimeOver, interrupts
 from . import ulfm
+from .batching import Batching, announce_seconds
 from .exchange import MasterDied
 from .master import Master
 from .side import (
@@ -48,7 +49,7 @@ from .side import (
     threads_allowed,
     together,
 )
-from .waiting import meet
+from .waiting import Backoff, Rhythm, meet
 from .worker_side import WorkerLoop
 
 
@@ -193,9 +194,10 @@ def _serve(side: Side, job: base.Job, progress: Progress) -> tuple[list[int], bo
         side.plan.table.dtype,
         side.hosts,
         store.append_log if store else lambda kinds, indices: None,
+        Batching(announce_seconds(side.world.size)),
+        # Cores that ranks share belong to the targets.
+        Rhythm() if side.own_cores else Rhythm(shortest=Backoff().longest),
         commit=store.commit if store and not side.parallel else None,
-        # A header costs every rank tens of microseconds: fewer of them where there are many.
-        announce_seconds=min(max(1e-3, 1e-4 * side.world.size), 20e-3),
         on_tick=stopping,
         on_death=on_death,
     )

@@ -13,8 +13,9 @@ from ...errors import PhsError
 from ...log import LogEntry
 from ...schedule import Drain, Event, Finished, Lost, Proposed, Ready, Schedule, Start, Wait
 from . import messages, ulfm
+from .batching import Batching
 from .exchange import Exchange
-from .waiting import Backoff
+from .waiting import Backoff, Rhythm
 
 #: Seconds between two writes of the log's order. Results do not hang on it: a row that is
 #: on disk and not in the log is found again at resume.
@@ -23,10 +24,6 @@ LOG_WRITE_SECONDS = 0.1
 
 #: Messages served before the exchange gets its turn, however many more are there.
 MESSAGES_A_TURN = 64
-
-#: Unsent broadcasts that double the time between two: of light ones, and of longer ones.
-UNSENT_DOUBLES = 1024, 48
-
 
 #: How long what a worker has sent before it died may be on its way.
 LAST_WORDS_SECONDS = 0.1
@@ -53,11 +50,12 @@ class Master:
         Host of each rank.
     write_log : callable
         ``write_log(kinds, indices)``: writes the order to the results file.
+    batching : Batching
+        Says when what has been ordered is broadcast.
+    rhythm : Rhythm
+        Says how often to look for messages.
     commit : callable, optional
         ``commit(proposal, outcome)``, where h5py has no MPI and rank 0 writes all rows.
-    announce_seconds : float
-        Least time between two headers. Entries that come meanwhile share one header:
-        without that, broadcasts pile up faster than ranks can take part in them.
     on_tick : callable, optional
         Called now and then; returns True to ask for draining.
     on_death : callable, optional
@@ -73,10 +71,10 @@ class Master:
         row: np.dtype,
         hosts: Sequence[str],
         write_log: Callable[[list[int], list[int]], None],
+        batching: Batching,
+        rhythm: Rhythm,
         *,
         commit: Callable[[Any, Any], None] | None = None,
-        announce_seconds: float = 1e-3,
-        longest_pause: float = 2e-3,
         on_tick: Callable[[], bool] | None = None,
         on_death: Callable[[int, int | None], None] = lambda worker, index: None,
     ):
@@ -87,8 +85,9 @@ class Master:
         self._hosts = hosts
         self._write_log = write_log
         self._commit = commit
-        self._announce_seconds = announce_seconds
-        self._backoff = Backoff(longest_pause)
+        self._batching = batching
+        self._backoff = Backoff()
+        self._rhythm = rhythm
         self._on_tick = on_tick
         self._on_death = on_death
         self._workers = set(range(1, comm.Get_size()))  # that have not been told to stop
@@ -99,7 +98,6 @@ class Master:
         self._kinds: list[int] = []
         self._indices: list[int] = []
         self._log_written = time.monotonic()
-        self._announced = 0.0
 
     def run(self) -> None:
         """Serve the workers until each has been told to stop.
@@ -165,6 +163,8 @@ class Master:
                 return
             result, again = messages.word_to_result(words[2]), bool(words[3])
             event = Finished(worker, index, result=result, again=again)
+            self._rhythm.ended(time.monotonic())
+            self._backoff.longest = self._rhythm.pause(len(self._workers))
         elif kind == messages.PROPOSED:
             event = Proposed(worker, index, messages.row_in(buffer, self._row))
         elif kind == messages.READY:
@@ -247,15 +247,10 @@ class Master:
     def _exchange_step(self, at_once: bool = False) -> bool:
         now = time.monotonic()
         waiting = self._schedule.waiting_entries
-        # A rank that takes nothing (busy in a C extension) makes unsent broadcasts pile up, and
-        # MPI has room for so many to one rank: then fewer, fuller ones.
-        unsent = zip(self._exchange.unsent, UNSENT_DOUBLES, strict=True)
-        doublings = sum(count / doubles for count, doubles in unsent)
-        pause = self._announce_seconds * 2.0 ** min(doublings, 20)
-        full = waiting >= messages.BATCH_ENTRIES and doublings < 1
-        if waiting and (at_once or full or now - self._announced >= pause):
+        if self._batching.due(now, waiting, self._exchange.unsent) or (waiting and at_once):
+            begun = time.thread_time()
             self._exchange.announce(self._schedule.take_entries(messages.BATCH_ENTRIES))
-            self._announced = now
+            self._batching.announced(now, time.thread_time() - begun)
         self._flush_log()
         return self._exchange.progress()
 

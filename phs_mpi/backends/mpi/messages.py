@@ -59,8 +59,8 @@ _HEADER_DTYPE = np.dtype(
 )
 _END = -1
 
-#: Entries that are announced at once; those that the header has no room for follow it.
-BATCH_ENTRIES = 64
+#: Entries that are announced at once, at most; those that the header has no room for follow it.
+BATCH_ENTRIES = 512
 
 
 def message() -> np.ndarray:

@@ -87,7 +87,9 @@ class Side:
         elif options.store and world.rank == 0:
             self.store = open_store(plan.output, plan.table)
         node: Any = world.Split_type(MPI.COMM_TYPE_SHARED)
-        self.pause = longest_pause(node.Get_size(), os.cpu_count() or 1)
+        cores = os.cpu_count() or 1
+        self.pause = longest_pause(node.Get_size(), cores)
+        self.own_cores = node.Get_size() <= cores
         self.log = Log(plan.replay)
         self.exchange = Exchange(self.exchange_comm, self.log, plan.table.dtype)
         self.hosts: list[str] = world.gather(socket.gethostname()) or []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from typing import Any
 
 #: Longest pause between two looks whether all ranks have come.
 MEETING_SECONDS = 5e-3
+
+#: Pause between two looks of rank 0, of the time that an evaluation takes.
+PAUSE_SHARE = 0.005
 
 
 class Backoff:
@@ -41,12 +45,19 @@ class Backoff:
 
     def pause(self) -> None:
         """Nothing happened."""
+        seconds = self.next_pause()
+        if seconds:
+            time.sleep(seconds)
+        else:
+            os.sched_yield()
+
+    def next_pause(self) -> float:
+        """How long the next pause is, in seconds; 0: it only yields the core."""
         self._count += 1
         if self._count <= self._spins:
-            os.sched_yield()
-            return
-        time.sleep(self._sleep)
-        self._sleep = min(2 * self._sleep, self.longest)
+            return 0.0
+        seconds, self._sleep = self._sleep, min(2 * self._sleep, self.longest)
+        return seconds
 
 
 def wait_until(
@@ -104,3 +115,32 @@ def longest_pause(ranks_here: int, cores_here: int) -> float:
     still leave the cores to the targets; 20 ms at most.
     """
     return min(2e-3 * max(1.0, ranks_here / max(1, cores_here)), 20e-3)
+
+
+class Rhythm:
+    """How often rank 0 looks for messages: often where evaluations are short.
+
+    A worker waits half a pause of rank 0 after each evaluation: half a per cent of the evaluation's
+    time at most, down to `shortest`. A look takes some 25 microseconds of a core.
+
+    Parameters
+    ----------
+    longest, shortest : float
+        Bounds of the longest pause, in seconds.
+    """
+
+    def __init__(self, longest: float = 2e-3, shortest: float = 2e-4):
+        self._longest = longest
+        self._shortest = shortest
+        self._gap = math.inf  # between two evaluations' ends
+        self._last = -math.inf
+
+    def ended(self, now: float) -> None:
+        """An evaluation has ended, on whichever worker."""
+        gap = now - self._last
+        self._last = now
+        self._gap = gap if math.isinf(self._gap) else self._gap + (gap - self._gap) / 16
+
+    def pause(self, workers: int) -> float:
+        """Longest pause now, with so many workers, in seconds."""
+        return min(max(PAUSE_SHARE * self._gap * workers, self._shortest), self._longest)
