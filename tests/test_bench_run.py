@@ -129,7 +129,8 @@ def test_the_other_benches_work(measured):
 
 def test_a_simulation_is_a_run_of_the_real_schedule(bench):
     import numpy as np
-    from simulation import Costs, Setting, Simulation
+    from simulation import Simulation
+    from simulation_setting import Costs, Setting
 
     for algorithm in ("linear", "binomial", "nodes"):
         setting = Setting(40, 400, 1.0, searched=0.5, algorithm=algorithm, node=16)
@@ -152,7 +153,8 @@ def test_a_simulation_is_a_run_of_the_real_schedule(bench):
 def test_a_simulated_rank_0_that_is_slow_keeps_workers_waiting(bench):
     import dataclasses
 
-    from simulation import Costs, Setting, Simulation
+    from simulation import Simulation
+    from simulation_setting import Costs, Setting
 
     setting = Setting(100, 1000, 1.0)
     # 100 results a second, 20 ms each: half of what there is.

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from harness import Report, Table
-from simulation import Costs, Outcome, Setting, Simulation
+from simulation import Outcome, Simulation
+from simulation_setting import Costs, Setting
 
 COSTS = Path(__file__).resolve().parent / "costs.json"
 

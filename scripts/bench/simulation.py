@@ -4,8 +4,8 @@ Rank 0 is one server. It serves messages in the order of their arrival, at most 
 the real one, asks the real :class:`~phs_mpi.schedule.Schedule` what to do, and broadcasts when the
 real :class:`~phs_mpi.backends.mpi.batching.Batching` says so; idle, it looks as often as
 :class:`~phs_mpi.backends.mpi.waiting.Backoff` would. Its time goes into messages and broadcasts, at
-measured costs (:class:`Costs`). All workers share one log; what each has of it is the number of
-broadcasts that have reached it, worked out when it is asked for.
+measured costs (see simulation_setting.py). All workers share one log; what each has of it is the
+number of broadcasts that have reached it, worked out when it is asked for.
 
 Not modelled: contention in the network and memory of the connections, targets that hold Python's
 lock, evaluations that fail, several ranks on one core (except how often they look).
@@ -15,19 +15,17 @@ from __future__ import annotations
 
 import bisect
 import heapq
-import json
 import math
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from durations import SIGMA, utilisation
+from simulation_setting import Costs, Setting
 
 from phs_mpi.backends.mpi import messages
 from phs_mpi.backends.mpi.batching import Batching, announce_seconds
 from phs_mpi.backends.mpi.master import MESSAGES_A_TURN
-from phs_mpi.backends.mpi.waiting import Backoff, longest_pause
+from phs_mpi.backends.mpi.waiting import Backoff
 from phs_mpi.backends.mpi.worker_side import PROMISE_SECONDS
 from phs_mpi.events import Finished, Proposed, Ready, Start
 from phs_mpi.log import EntryKind, Log
@@ -38,110 +36,6 @@ ROW = np.dtype([(name, "f8") for name in "abcd"])
 
 #: What a look of rank 0 in vain takes while it only yields its core.
 LOOK_SECONDS = 1e-5
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Seconds that steps take; measured by costs.py.
-
-    Attributes
-    ----------
-    latency
-        One way of a short message.
-    serve
-        Rank 0: receive, decide and answer one message.
-    announce, destination, entry
-        Rank 0: one broadcast, for each rank that it sends to, for each entry in it.
-    byte
-        For each byte to each rank: a network of 10 GB/s.
-    take, take_entry
-        A worker: one broadcast, for each entry in it.
-    commit
-        A worker, writing a row.
-    between
-        A worker, from the end of an evaluation to the start of the next, all included, where rank 0
-        is idle.
-    propose
-        A worker, choosing the values of a Bayesian set.
-    """
-
-    latency: float = 5e-6
-    serve: float = 2e-5
-    announce: float = 5e-5
-    destination: float = 1e-6
-    entry: float = 2e-6
-    byte: float = 1e-10
-    take: float = 2e-5
-    take_entry: float = 1e-6
-    commit: float = 2e-4
-    between: float = 1e-3
-    propose: float = 0.03
-
-    @classmethod
-    def read(cls, path: Path) -> Costs:
-        """From what ``run.py costs --json`` wrote."""
-        figures = json.loads(path.read_text())["benches"]["costs"]["figures"]
-        found = {
-            "latency": figures["latency"],
-            "serve": figures["serve"],
-            "announce": figures["announce"],
-            "destination": figures["announce, destination"],
-            "entry": figures["announce, entry"],
-            "take": figures["take"],
-            "take_entry": figures["take, entry"],
-            "commit": figures["commit"],
-            "between": figures["between evaluations"],
-        }
-        return cls(**found)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One run.
-
-    Attributes
-    ----------
-    workers, evaluations : int
-        So many.
-    mean : float
-        Seconds of an evaluation; log-normal.
-    searched : float
-        Share of Bayesian sets, after the drawn ones.
-    algorithm : {"linear", "binomial", "nodes"}
-        How a broadcast travels: from rank 0 to each rank; in a tree of ranks; from rank 0 to one
-        rank of each node that does nothing else, and from there to the others of the node.
-    node : int
-        Ranks of a node.
-    cores : int
-        Cores of a node.
-    seconds : float or None
-        Least time between two broadcasts; None: as the product has it.
-    batch : int
-        Most entries of a broadcast.
-    paced : bool
-        Whether the time between two broadcasts grows with what one takes rank 0.
-    """
-
-    workers: int
-    evaluations: int
-    mean: float
-    searched: float = 0.0
-    algorithm: str = "linear"
-    node: int = 64
-    cores: int = 64
-    seconds: float | None = None
-    batch: int = messages.BATCH_ENTRIES
-    paced: bool = True
-
-    @property
-    def ranks(self) -> int:
-        """Workers, and rank 0."""
-        return self.workers + 1
-
-    @property
-    def pause(self) -> float:
-        """Seconds between two looks of a worker's thread, at most."""
-        return longest_pause(min(self.node, self.ranks), self.cores)
 
 
 class OutOfPatience(NamedTuple):
