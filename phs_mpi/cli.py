@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import __version__, compare_command, plot_command, report_command, run_command
-from .backends import base
+from .backends import launching
 from .errors import PhsError
 from .terminal import printable
 
@@ -80,12 +80,13 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser of which only the first rank speaks."""
 
     def error(self, message: str) -> NoReturn:
-        if base.launched_rank() == 0:
+        if launching.launched_rank() == 0:
             super().error(message)
+        launching.let_the_first_rank_speak()
         sys.exit(2)
 
     def print_help(self, file=None) -> None:
-        if base.launched_rank() == 0:
+        if launching.launched_rank() == 0:
             super().print_help(file)
 
 
@@ -202,8 +203,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.function(options)
     except PhsError as error:
-        if base.launched_rank() == 0:
+        if launching.launched_rank() == 0:
             print(f"phs_mpi: error: {printable(str(error))}", file=sys.stderr, flush=True)
+        launching.let_the_first_rank_speak()
         return error.exit_status
     except KeyboardInterrupt:
         print("phs_mpi: interrupted; the same command goes on", file=sys.stderr, flush=True)

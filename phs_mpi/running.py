@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from .backends import base
+from .backends import base, launching
 from .errors import BackendError, DefinitionError, PhsError
 from .experiment import Experiment
 from .results import Results
@@ -127,7 +127,8 @@ def run(
 
 def _leave_it_to_rank_0(error: PhsError) -> None:
     """One message is enough: the other ranks that a launcher started end without one."""
-    if base.launched_rank() != 0:
+    if launching.launched_rank() != 0:
+        launching.let_the_first_rank_speak()
         sys.exit(error.exit_status)
 
 

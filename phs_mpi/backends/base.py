@@ -30,6 +30,7 @@ from ..table import Table
 from ..terminal import printable
 from ..worker import Worker
 from . import jobtime
+from .launching import launched_size
 from .monitoring import Setting, setting_for
 from .options import Options
 
@@ -402,23 +403,3 @@ def resume_command(options: Options) -> str:
     by_srun = "SLURM_STEP_NUM_TASKS" in os.environ and not by_mpirun
     launcher = f"{'srun' if by_srun else 'mpirun'} -n {launched_size()} " if launched_size() else ""
     return launcher + shlex.join(["python", "-m", "phs_mpi", *options.command[1:]])
-
-
-def launched_size() -> int | None:
-    """Number of ranks that the launcher says it started; None without a launcher.
-
-    mpirun inside a SLURM job also sees SLURM's variables, which then count the launcher's
-    own daemons: the MPI's own variables come first.
-    """
-    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS"):
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return None
-
-
-def launched_rank() -> int:
-    """Rank that the launcher gave this process; 0 without a launcher."""
-    for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MPI_LOCALRANKID", "SLURM_PROCID"):
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return 0

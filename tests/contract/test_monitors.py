@@ -205,7 +205,7 @@ def make():
     experiment.add(6, x=Random(0, 1))
     return experiment
 
-from phs_mpi.backends.base import launched_rank
+from phs_mpi.backends.launching import launched_rank
 
 results = phs_mpi.run(make(), output="r.h5", quiet=True, **eval(sys.argv[1]))
 if launched_rank() == 0:

@@ -147,6 +147,26 @@ def test_an_error_under_mpirun_is_said_once(launch):
     assert done.stderr.count("3 ranks were launched for the backend 'processes'") == 1
 
 
+def test_the_first_rank_has_the_time_to_say_it(launch):
+    # It is the last one here, and mpirun ends all ranks when one of them has ended.
+    launch.write(
+        "late.py",
+        """
+        import os, sys, time
+        if os.environ["OMPI_COMM_WORLD_RANK"] == "0":
+            time.sleep(1.5)
+        from phs_mpi.cli import main
+        sys.exit(main(sys.argv[1:]))
+        """,
+    )
+    for arguments in (["--nonsense"], ["late.py", "--backend", "processes"]):
+        done = launch(3, "late.py", *arguments, timeout=30)
+        assert done.returncode == 2
+        assert done.stderr.count("error: ") >= 1, done.stderr
+        said = "arguments are required" if len(arguments) == 1 else "3 ranks were launched"
+        assert done.stderr.count(said) == 1, done.stderr
+
+
 # -- a notebook ------------------------------------------------------------------------------
 
 

@@ -48,6 +48,7 @@ def test_bad_arguments_end_with_status_2(arguments, capsys):
 
 def test_only_the_first_rank_complains(monkeypatch, capsys):
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")
+    monkeypatch.setattr(cli.launching, "FAREWELL_SECONDS", 0.01)
     with pytest.raises(SystemExit) as ended:
         cli.main(["--nonsense"])
     assert ended.value.code == 2

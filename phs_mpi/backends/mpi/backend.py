@@ -32,7 +32,7 @@ from ...errors import BackendError, PhsError
 from ...experiment import Experiment
 from ...log import EntryKind, LogEntry, Outcome, Proposal
 from ...progress import Progress
-from .. import base, placement, serial
+from .. import base, launching, placement, serial
 from ..jobtime import requeue_if_due
 from ..monitoring import monitored
 from ..signals import GraceOver, TimeOver, interrupts
@@ -81,7 +81,7 @@ def run(path: Path | Experiment, options: base.Options) -> int:
 
 def check_launch(world: MPI.Intracomm) -> None:
     """Raise BackendError if the launcher started another number of ranks than MPI sees."""
-    launched = base.launched_size()
+    launched = launching.launched_size()
     if launched is not None and launched != world.Get_size():
         library = MPI.Get_library_version().split(",")[0].split("\n")[0]
         raise BackendError(
