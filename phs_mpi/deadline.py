@@ -25,6 +25,9 @@ CONFIDENCE = 0.9
 #: Durations that differ by less than this factor are counted as one.
 RATIO = 1.02
 
+#: So many times the longest duration, and no set need wait for the end of another to be in time.
+FAR = 10
+
 #: Share of what is left after which the estimate is made anew.
 _REFRESH = 0.01
 
@@ -173,6 +176,13 @@ class Deadline:
     def lost(self, worker: int) -> None:
         """It never ended."""
         self._began.pop(worker, None)
+
+    @property
+    def far(self) -> bool:
+        """Whether there is time for several evaluations one after the other, however long."""
+        now = self._clock()
+        oldest = next(iter(self._began.values()), now)
+        return self._end - now >= FAR * max(self._durations.longest, now - oldest)
 
     def refusal(self) -> str:
         """Why nothing more is to be started, in words; empty if one more fits."""

@@ -7,6 +7,8 @@ Ready      a worker asks for its first parameter set
 Proposed   a worker announces the values it chose for its Bayesian set
 Finished   a worker has committed the row of an evaluation (done or failed), and is free,
            unless it leaves; a failed one may have to be tried again
+More       a worker could take one more set, to go on with at once when it has finished
+Returned   a worker has not begun sets that it had ahead, and gives them back
 Lost       a worker is gone; what it ran must be run again
 Drain      hand out nothing more; running evaluations may finish
 =========  ==============================================================================
@@ -23,6 +25,7 @@ Stop         the worker has nothing more to do
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
@@ -53,6 +56,19 @@ class Finished(NamedTuple):
     leaves: bool = False
     result: float = math.nan
     again: bool = False
+
+
+class More(NamedTuple):
+    """A worker that evaluates a set could take another one ahead, if it needs no proposal."""
+
+    worker: int
+
+
+class Returned(NamedTuple):
+    """A worker gives back sets that it had ahead, and has not begun any of them."""
+
+    worker: int
+    indices: Sequence[int]
 
 
 class Lost(NamedTuple):

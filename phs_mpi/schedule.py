@@ -13,7 +13,6 @@ announced the values, which from then on are those of the set.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -21,12 +20,13 @@ from typing import Any
 
 from .attempts import Attempts
 from .deadline import Deadline
-from .events import Drain, Finished, Lost, Proposed, Ready, Start, Stop, Wait
+from .events import Drain, Finished, Lost, More, Proposed, Ready, Returned, Start, Stop, Wait
 from .hosts import Hosts
 from .log import EntryKind, LogEntry
+from .pool import Pool
 from .repeats import ONCE, Contenders, Repeats
 
-Event = Ready | Proposed | Finished | Lost | Drain
+Event = Ready | Proposed | Finished | More | Returned | Lost | Drain
 Instruction = Start | Wait | Stop
 
 
@@ -74,8 +74,9 @@ class Schedule:
 
     Notes
     -----
-    At any time each index is in exactly one of three states: to do, running on one worker,
-    or finished. :meth:`check` verifies it; tests call it after every event.
+    At any time each index is in exactly one of four states: to do, running on one worker, ahead
+    of one that runs another, or finished. :meth:`check` verifies it; tests call it after every
+    event.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Schedule:
         self.draining = False
         self.extras = 0
         self.running: dict[int, int] = {}  # worker -> index
+        self.ahead: dict[int, deque[int]] = {}  # worker -> what it begins after that, in order
         self.waiting: list[int] = []  # workers told to Wait, longest first
         self._is_bayesian = is_bayesian
         self._wait_for_all = wait_for_all
@@ -110,11 +112,7 @@ class Schedule:
         self.attempts = Attempts(self._hosts)
         self._finished = bytearray(b"\x01") * total
         self._n_finished = total
-        self._drawn: list[int] = []  # values known: drawn, or chosen by an earlier repeat
-        self._bayesian: list[int] = []  # values to be proposed
-        self._held: dict[int, list[int]] = {}  # set -> its repeats that wait for its values
-        self._proposer: dict[int, int] = {}  # set -> its evaluation that proposes them
-        self._chosen = set(chosen)
+        self._pool = Pool(is_bayesian, repeats, chosen)
         self._lowest_unfinished = 0
         self._entries: deque[LogEntry] = deque()
         for index in sorted(missing):
@@ -124,6 +122,11 @@ class Schedule:
     def complete(self) -> bool:
         """Whether every parameter set has finished."""
         return self._n_finished == self.total
+
+    @property
+    def drawn_left(self) -> int:
+        """How many evaluations that need no proposal nobody has been given yet."""
+        return self._pool.drawn
 
     @property
     def over(self) -> bool:
@@ -159,9 +162,14 @@ class Schedule:
         if isinstance(event, Finished):
             self._finish(event)
             if event.leaves:
+                self._give_up_ahead(event.worker)
                 self._hosts.leave(event.worker)
                 return self._wake()
+            if self._goes_on(event.worker):
+                return self._wake()
             return self._next_for(event.worker) + self._wake()
+        if isinstance(event, More):
+            return self._one_ahead(event.worker)
         if isinstance(event, Proposed):
             if self.running.get(event.worker) != event.index or event.index in self._announced:
                 raise InvalidEvent(f"{event} in state {self._describe()}")
@@ -173,6 +181,8 @@ class Schedule:
             self._hosts.join(event.worker, event.host)
             following = self._next_for(event.worker)
             return following + self._wake() if self.draining else following
+        if isinstance(event, Returned):
+            return self._take_back(event)
         if isinstance(event, Lost):
             return self._lose(event.worker)
         self.draining = True
@@ -184,14 +194,16 @@ class Schedule:
 
     def check(self) -> None:
         """Raise AssertionError unless each index is in exactly one state."""
-        to_do = self._drawn + self._bayesian + [i for held in self._held.values() for i in held]
-        to_do += self.attempts
+        to_do = [*self._pool, *self.attempts]
         running = sorted(self.running.values())
+        running += [i for ahead in self.ahead.values() for i in ahead]
         finished = [i for i in range(self.total) if self._finished[i]]
         if sorted(to_do + running + finished) != list(range(self.total)):
             raise AssertionError(f"an index is in no state or in two: {self._describe()}")
         if self._n_finished != len(finished):
             raise AssertionError(f"{self._n_finished} counted, {len(finished)} finished")
+        if self.ahead.keys() - self.running.keys() or not all(self.ahead.values()):
+            raise AssertionError(f"a worker has sets ahead and runs none: {self._describe()}")
         if set(self.waiting) & set(self.running):
             raise AssertionError(f"a worker waits and runs: {self._describe()}")
 
@@ -227,41 +239,88 @@ class Schedule:
         self._finished[index] = 0
         self._n_finished -= 1
         self._lowest_unfinished = min(self._lowest_unfinished, index)
-        self._put_back(index)
-
-    def _put_back(self, index: int) -> None:
-        number = self._repeats.set_of(index)
-        if not self._is_bayesian(index) or number in self._chosen:
-            heapq.heappush(self._drawn, index)
-        elif self._repeats.most == 1 or self._proposer.setdefault(number, index) == index:
-            heapq.heappush(self._bayesian, index)
-        else:
-            self._held.setdefault(number, []).append(index)
+        self._pool.put(index)
 
     def _release(self, index: int) -> list[Instruction]:
         """The values of a Bayesian set have been announced: its repeats may start."""
         if self._repeats.most == 1:
             return []
-        number = self._repeats.set_of(index)
-        self._chosen.add(number)
-        self._proposer.pop(number, None)
-        for other in self._held.pop(number, ()):
-            heapq.heappush(self._drawn, other)
+        self._pool.announced(index)
         return self._wake()
 
     def _lose(self, worker: int) -> list[Instruction]:
         if worker in self.waiting:
             self.waiting.remove(worker)
+        self._hosts.leave(worker)
+        self._lose_running(worker)
+        self._give_up_ahead(worker)
+        return self._wake()
+
+    def _lose_running(self, worker: int) -> None:
         if self._deadline is not None:
             self._deadline.lost(worker)
-        self._hosts.leave(worker)
         index = self.running.pop(worker, None)
         if index is not None:
             if index in self._announced:
                 self._announced.discard(index)
                 self._order(LogEntry(EntryKind.LOST, index, worker))
-            self._put_back(index)
-        return self._wake()
+            self._pool.put(index)
+
+    def _give_up_ahead(self, worker: int) -> None:
+        for index in self.ahead.pop(worker, ()):
+            self._pool.put(index)
+
+    def _take_back(self, event: Returned) -> list[Instruction]:
+        """A worker does not begin what it has ahead; its first may count as running here."""
+        worker, indices = event.worker, list(event.indices)
+        ahead = list(self.ahead.get(worker, ()))
+        running = self.running.get(worker)
+        if indices != ahead and indices != [running, *ahead]:
+            raise InvalidEvent(f"{event} in state {self._describe()}, ahead {ahead}")
+        if indices != ahead:
+            # By what it has finished, it should have gone on with this one.
+            self._lose_running(worker)
+        self._give_up_ahead(worker)
+        if worker in self.running:
+            return self._wake()
+        return self._next_for(worker) + self._wake()
+
+    def _one_ahead(self, worker: int) -> list[Instruction]:
+        """One more drawn set for a worker that runs another; nothing if none is to be had."""
+        if (
+            worker not in self.running
+            or self.draining
+            or self.attempts
+            or self._hosts.is_drained(worker)
+            or (self._wait_for_all and self._pool.next_bayesian is not None)
+            or not (self._deadline is None or self._deadline.far)
+        ):
+            return []
+        index = self._startable()
+        if index is None or self._is_bayesian(index):
+            return []
+        self._pool.take(index)
+        self.ahead.setdefault(worker, deque()).append(index)
+        return [Start(worker, index, self.log_length, False, self.attempts.number(index))]
+
+    def _goes_on(self, worker: int) -> bool:
+        """Whether a worker that has finished a set had another one ahead, which it begins."""
+        ahead = self.ahead.get(worker)
+        if not ahead:
+            return False
+        self._begin(worker, ahead.popleft())
+        if not ahead:
+            del self.ahead[worker]
+        return True
+
+    def _begin(self, worker: int, index: int) -> None:
+        self.running[worker] = index
+        if self._deadline is not None:
+            self._deadline.began(worker)
+        self._hosts.began(worker)
+        if not self._is_bayesian(index) and index not in self._announced:
+            # Its values stand in everybody's table: no worker needs to announce them.
+            self._announce(worker, index)
 
     def _next_for(self, worker: int) -> list[Instruction]:
         if self.draining or self.complete:
@@ -271,15 +330,9 @@ class Schedule:
             if not self.draining:
                 self.waiting.append(worker)
             return [Stop(worker) if self.draining else Wait(worker)]
-        self.running[worker] = index
-        if self._deadline is not None:
-            self._deadline.began(worker)
-        self._hosts.began(worker)
         bayesian, known = self._is_bayesian(index), index in self._announced
-        if not bayesian and not known:
-            # Its values stand in everybody's table: no worker needs to announce them.
-            self._announce(worker, index)
-        chosen = self._repeats.set_of(index) in self._chosen or (bayesian and known)
+        self._begin(worker, index)
+        chosen = self._pool.chosen(index) or (bayesian and known)
         attempt = self.attempts.number(index)
         return [Start(worker, index, self.log_length, chosen, attempt, known)]
 
@@ -290,8 +343,8 @@ class Schedule:
             return None
         index = self.attempts.take(worker) if self.attempts else None
         if index is None and fresh is not None:
-            drawn = self._drawn and self._drawn[0] == fresh
-            index = heapq.heappop(self._drawn if drawn else self._bayesian)
+            index = fresh
+            self._pool.take(index)
         return index
 
     def _too_late(self) -> bool:
@@ -322,14 +375,14 @@ class Schedule:
 
     def _startable(self) -> int | None:
         """The evaluation that starts next; None if none can now."""
-        bayesian = self._bayesian[0] if self._bayesian else None
+        drawn, bayesian = self._pool.next_drawn, self._pool.next_bayesian
         if bayesian is not None and self._wait_for_all:
             while self._lowest_unfinished < self.total and self._finished[self._lowest_unfinished]:
                 self._lowest_unfinished += 1
             if self._lowest_unfinished < bayesian:
                 bayesian = None
-        if self._drawn and (bayesian is None or self._drawn[0] < bayesian):
-            return self._drawn[0]
+        if drawn is not None and (bayesian is None or drawn < bayesian):
+            return drawn
         return bayesian
 
     def _announce(self, worker: int, index: int, row: Any = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -90,45 +90,6 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Let the workers go."""
-
-
-#: Short evaluations in a row after which a worker gets several sets at a time.
-SHORT_IN_A_ROW = 32
-
-
-class Depth:
-    """How many sets a worker has at a time: more than one only if all are very short.
-
-    The next set sets out when the last has come back, and for a set of a millisecond that
-    way is most of the time. Sets of any length that is worth it are handed out one by one,
-    so that none waits behind another while a worker is idle; and so are the last ones.
-
-    Parameters
-    ----------
-    most : int
-        Sets that a worker has at a time when all are short.
-    seconds : float
-        What is short: less than the way to a worker and back takes.
-    """
-
-    def __init__(self, most: int, seconds: float):
-        self._most = most
-        self._seconds = seconds
-        self._short = 0
-
-    def after(self, durations: Iterable[float], share: int) -> int:
-        """The depth, now that some more evaluations are over.
-
-        Parameters
-        ----------
-        durations : iterable of float
-            Seconds they took, proposals included.
-        share : int
-            Sets that are left for each worker.
-        """
-        for seconds in durations:
-            self._short = self._short + 1 if seconds < self._seconds else 0
-        return self._most if self._short >= SHORT_IN_A_ROW and share >= 2 * self._most else 1
 
 
 def died(

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from distributed import KilledWorker
 from distributed.comm import CommClosedError
 
+from ..depth import Depth, Level
 from ..errors import BackendError, PhsError
 from ..evaluation import evaluation_folder
 from ..experiment import Experiment
@@ -72,7 +73,7 @@ class _Slot:
         self.host = urlsplit(address).hostname or address
         self.lanes = {lane}
         self.first = lane
-        self.depth = client.Depth(BATCH, SHORT)
+        self.depth = Depth(Level(BATCH, SHORT))
         self.inbox: asyncio.Queue[_Given] = asyncio.Queue()
         self.current: _Given | None = None
         self.ready = False

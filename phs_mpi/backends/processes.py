@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..depth import Depth, Level
 from ..errors import BackendError, PhsError
 from ..experiment import Experiment
 from ..log import Log, Proposal
@@ -69,7 +70,7 @@ class _Slot:
     def __init__(self, number: int, start: Callable[[int], None]):
         self.number = number
         self.lanes = {number}
-        self.depth = client.Depth(BATCH, SHORT)
+        self.depth = Depth(Level(BATCH, SHORT))
         self.batch: dict[int, int] = {}
         self.tasks: list[_Task] = []
         self.executor: ProcessPoolExecutor | None = None
@@ -259,7 +260,7 @@ class ProcessTransport:
         ready = slot.ready
         slot.kill()
         slot.idle_since = time.perf_counter()
-        slot.depth = client.Depth(BATCH, SHORT)
+        slot.depth = Depth(Level(BATCH, SHORT))
         tasks, slot.tasks = slot.tasks, []
         lanes, slot.lanes, slot.batch = slot.lanes, {slot.number}, {}
         first = tasks[0] if tasks else None

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phs_mpi.deadline import Deadline
 from phs_mpi.log import EntryKind
 from phs_mpi.repeats import Contenders, Repeats
 from phs_mpi.schedule import (
@@ -12,8 +13,10 @@ from phs_mpi.schedule import (
     Finished,
     InvalidEvent,
     Lost,
+    More,
     Proposed,
     Ready,
+    Returned,
     Schedule,
     Start,
     Stop,
@@ -160,7 +163,8 @@ def test_whatever_happens_every_index_is_evaluated_once(
         repeats=repeats,
         contenders=Contenders(sets, repeats) if more else None,
     )
-    running, announced, stopped, completed, lost = {}, set(), set(), [], 0
+    running, announced, stopped, completed = {}, set(), set(), []
+    lost = returned = 0
     order = []
     values = {}  # by set: what was announced first
 
@@ -201,12 +205,27 @@ def test_whatever_happens_every_index_is_evaluated_once(
         schedule.check()
         carry_out(instructions, before)
 
+    def one_more(worker):
+        """A set ahead of a worker: drawn, of lower index than any that is to be proposed."""
+        for start in schedule.handle(More(worker)):
+            assert start.worker == worker
+            assert not is_bayesian(start.index)
+            assert start.index not in completed
+            assert start.index not in running.values()
+            assert all(start.index not in indices for indices in ahead.values())
+            ahead.setdefault(worker, []).append(start.index)
+        assert not schedule.waiting_entries  # it is not pending before it begins
+        schedule.check()
+
+    ahead = {}
     for worker in range(workers):
         handle(Ready(worker))
     fresh = workers
     while not schedule.over:
         worker = data.draw(st.sampled_from(sorted(running)))
         index = running[worker]
+        if data.draw(st.integers(0, 2)) == 0:
+            one_more(worker)
         if is_bayesian(index) and worker not in announced:
             announced.add(worker)
             values.setdefault(index // repeats.most, worker)
@@ -214,16 +233,31 @@ def test_whatever_happens_every_index_is_evaluated_once(
         elif lost < 3 and data.draw(st.integers(0, 9)) == 0:
             lost += 1
             del running[worker]
+            ahead.pop(worker, None)
             announced.discard(worker)
             handle(Lost(worker))
             handle(Ready(fresh))  # a new worker comes in its place
             fresh += 1
+        elif worker in ahead and returned < 3 and data.draw(st.integers(0, 3)) == 0:
+            returned += 1
+            handle(Returned(worker, ahead.pop(worker)))
         else:
             del running[worker]
             announced.discard(worker)
             completed.append(index)
             leaves = data.draw(st.integers(0, 9)) == 0
+            following = ahead.pop(worker, [])
+            if following and not leaves:
+                running[worker] = following[0]
+                if following[1:]:
+                    ahead[worker] = following[1:]
             handle(Finished(worker, index, leaves, data.draw(st.floats(0, 1))))
+            if following and not leaves and returned < 6 and data.draw(st.booleans()):
+                returned += 1
+                # As after a failure: it goes on with none of what it had.
+                del running[worker]
+                ahead.pop(worker, None)
+                handle(Returned(worker, following))
             if leaves:
                 handle(Ready(fresh))
                 fresh += 1
@@ -256,3 +290,94 @@ def test_values_of_an_earlier_run_are_taken_over():
     assert schedule.handle(Ready(1)) == [Start(1, 1, 2, chosen=True)]
     assert schedule.handle(Ready(2)) == [Start(2, 2, 2)]
     assert schedule.handle(Ready(3)) == [Wait(3)]
+
+
+class TestAhead:
+    """Sets that a worker has while it evaluates another."""
+
+    def test_it_goes_on_with_them_in_order(self, schedule):
+        schedule.handle(Ready(1))
+        assert schedule.handle(More(1)) == [Start(1, 1, 1)]
+        assert schedule.handle(More(1)) == [Start(1, 2, 1)]
+        schedule.take_entries()
+        assert schedule.handle(Finished(1, 0)) == []
+        assert [(e.kind, e.index) for e in schedule.take_entries()] == [
+            (EntryKind.COMPLETED, 0),
+            (EntryKind.STARTED, 1),
+        ]
+        assert schedule.running == {1: 1}
+        assert list(schedule.ahead[1]) == [2]
+
+    def test_those_of_a_lost_worker_are_the_next(self, schedule):
+        schedule.handle(Ready(1))
+        schedule.handle(More(1))
+        schedule.handle(Ready(2))
+        schedule.handle(Lost(1))
+        assert schedule.handle(Finished(2, 2))[0].index == 0
+        assert schedule.handle(More(2))[0].index == 1
+
+    def test_what_is_given_back_goes_to_the_next_that_asks(self, schedule):
+        schedule.handle(Ready(1))
+        schedule.handle(More(1))
+        schedule.handle(Ready(2))
+        assert schedule.handle(Returned(1, [1])) == []
+        assert schedule.handle(Finished(2, 2))[0].index == 1
+
+    def test_a_worker_that_goes_on_with_nothing_gets_the_next(self, schedule):
+        schedule.handle(Ready(1))
+        schedule.handle(More(1))
+        schedule.handle(More(1))
+        assert schedule.handle(Finished(1, 0)) == []
+        schedule.take_entries()
+        assert schedule.handle(Returned(1, [1, 2])) == [Start(1, 1, 5)]
+        assert [(e.kind, e.index) for e in schedule.take_entries()] == [
+            (EntryKind.LOST, 1),
+            (EntryKind.STARTED, 1),
+        ]
+
+    def test_what_it_does_not_have_is_refused(self, schedule):
+        schedule.handle(Ready(1))
+        schedule.handle(More(1))
+        with pytest.raises(InvalidEvent):
+            schedule.handle(Returned(1, [5]))
+
+    def test_none_behind_one_that_has_to_be_proposed(self):
+        schedule = Schedule(range(3), 3, lambda index: index == 1)
+        schedule.handle(Ready(1))
+        assert schedule.handle(More(1)) == []
+        assert schedule.handle(Ready(2)) == [Start(2, 1, 1)]
+        assert schedule.handle(More(1)) == [Start(1, 2, 1)]
+        schedule.check()
+
+    def test_none_that_bayesian_sets_wait_for(self):
+        schedule = Schedule(range(4), 4, lambda index: index == 3, wait_for_all=True)
+        schedule.handle(Ready(1))
+        assert schedule.handle(More(1)) == []
+
+    def test_none_while_something_is_to_be_tried_again(self, schedule):
+        schedule.handle(Ready(1, "a"))
+        schedule.handle(Ready(2, "b"))
+        schedule.handle(Finished(1, 0, result=float("nan"), again=True))
+        assert schedule.attempts
+        assert schedule.handle(More(1)) == []
+
+    def test_none_when_it_drains_or_is_idle(self, schedule):
+        assert schedule.handle(More(1)) == []
+        schedule.handle(Ready(1))
+        schedule.handle(Drain())
+        assert schedule.handle(More(1)) == []
+
+    def test_none_when_time_is_short(self):
+        now = 0.0
+        schedule = Schedule(range(9), 9, never, deadline=Deadline(100.0, [8.0], lambda: now))
+        schedule.handle(Ready(1))
+        assert len(schedule.handle(More(1))) == 1
+        now = 21.0
+        assert schedule.handle(More(1)) == []
+
+    def test_none_on_a_host_that_gets_nothing(self, schedule):
+        schedule._hosts.drained.add("a")
+        schedule.handle(Ready(1, "b"))
+        assert len(schedule.handle(More(1))) == 1
+        schedule._hosts.drained.add("b")
+        assert schedule.handle(More(1)) == []

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from mpi4py import MPI
 
 from ...errors import PhsError
 from ...log import LogEntry
-from ...schedule import Drain, Event, Finished, Lost, Proposed, Ready, Schedule, Start, Wait
+from ...schedule import (
+    Drain,
+    Event,
+    Finished,
+    Instruction,
+    Lost,
+    Proposed,
+    Ready,
+    Returned,
+    Schedule,
+    Start,
+    Wait,
+)
 from . import messages, ulfm
+from .ahead import Ahead
 from .batching import Batching
 from .exchange import Exchange
 from .waiting import Backoff, Rhythm
@@ -91,6 +105,9 @@ class Master:
         self._on_tick = on_tick
         self._on_death = on_death
         self._workers = set(range(1, comm.Get_size()))  # that have not been told to stop
+        self._ahead = Ahead(schedule, len(self._workers))
+        self._recalled = False
+        self._out = messages.to_worker()
         self._dying: set[int] = set()  # dead, but something of theirs may still be on its way
         self._died = 0.0
         self._deaths = 0  # as the exchange counts them
@@ -127,6 +144,8 @@ class Master:
             busy |= self._exchange_step()
             if self._on_tick is not None and self._on_tick():
                 self._drain()
+            if self._schedule.draining and not self._recalled:
+                self._recall()
             if busy:
                 self._backoff.reset()
             else:
@@ -161,14 +180,23 @@ class Master:
         if kind == messages.DONE:
             if self._commit is not None and not self._commit_row(worker):
                 return
-            result, again = messages.word_to_result(words[2]), bool(words[3])
+            result = messages.word_to_result(words[2])
+            again, seconds = messages.decode_done(words[3])
             event = Finished(worker, index, result=result, again=again)
             self._rhythm.ended(time.monotonic())
             self._backoff.longest = self._rhythm.pause(len(self._workers))
+            instructions = self._schedule.handle(event)
+            self._carry_out(instructions + self._ahead.after(worker, seconds, math.isnan(result)))
+            return
         elif kind == messages.PROPOSED:
             event = Proposed(worker, index, messages.row_in(buffer, self._row))
         elif kind == messages.READY:
             event = Ready(worker, self._hosts[worker])
+        elif kind == messages.BACK:
+            indices = self._receive_from(worker, messages.TAG_INDICES)
+            if indices is None:
+                return
+            event = Returned(worker, indices)
         else:
             raise WorkerFailed(self._comm.recv(source=worker, tag=messages.TAG_TEXT))
         self._carry_out(self._schedule.handle(event))
@@ -176,33 +204,55 @@ class Master:
     def _commit_row(self, worker: int) -> bool:
         """Write the row that a worker sends; False if it has died before the end of it."""
         assert self._commit is not None
+        row = self._receive_from(worker, messages.TAG_ROW)
+        if row is None:
+            return False
+        self._commit(*row)
+        return True
+
+    def _receive_from(self, worker: int, tag: int) -> Any:
+        """What belongs to a worker's message; None if it has died before the end of it."""
         try:
-            proposal, outcome = self._comm.recv(source=worker, tag=messages.TAG_ROW)
+            return self._comm.recv(source=worker, tag=tag)
         except MPI.Exception as error:
             if not (ulfm.enabled() and ulfm.is_death(error)):
                 raise
             self._dies({worker})
-            return False
-        self._commit(proposal, outcome)
-        return True
+            return None
 
-    def _carry_out(self, instructions) -> None:
-        reply = messages.message()
-        for instruction in instructions:
+    def _carry_out(self, instructions: Sequence[Instruction]) -> None:
+        place = 0
+        while place < len(instructions):
+            instruction = instructions[place]
+            count = 1
             if isinstance(instruction, Start):
-                _, index, log_length, chosen, attempt, known = instruction
-                how = messages.encode_how(chosen, attempt, known)
-                reply[:] = messages.START, index, log_length, how
+                for other in instructions[place + 1 : place + messages.MOST_STARTS]:
+                    if not (isinstance(other, Start) and other.worker == instruction.worker):
+                        break
+                    count += 1
+                for k, (_, index, log_length, chosen, attempt, known) in enumerate(
+                    cast("Sequence[Start]", instructions[place : place + count])
+                ):
+                    how = messages.encode_how(chosen, attempt, known)
+                    self._out[k] = messages.START, index, log_length, how
             elif isinstance(instruction, Wait):
-                reply[0] = messages.WAIT
+                self._out[0, 0] = messages.WAIT
             else:
-                reply[0] = messages.STOP
+                self._out[0, 0] = messages.STOP
                 self._workers.discard(instruction.worker)
-            self._send(instruction.worker, reply)
+            self._send(instruction.worker, self._out[:count])
+            place += count
+
+    def _recall(self) -> None:
+        """The run drains: workers give back what they have not begun."""
+        self._recalled = True
+        self._out[0, 0] = messages.RECALL
+        for worker in list(self._schedule.ahead):
+            self._send(worker, self._out[:1])
 
     def _send(self, worker: int, reply: np.ndarray) -> None:
         try:
-            # 32 bytes leave at once (eager); a Send of that size waits for nobody.
+            # So few bytes leave at once (eager); a Send of that size waits for nobody.
             self._comm.Send([reply, MPI.INT64_T], dest=worker, tag=messages.TAG_TO_WORKER)
         except MPI.Exception as error:
             if not (ulfm.enabled() and ulfm.is_death(error)):

@@ -8,20 +8,25 @@ direction      kind         other fields               meaning
 worker to 0    READY                                   has loaded everything, wants work
 worker to 0    PROPOSED     index                      values of a Bayesian set are fixed;
                                                        they follow in the same message
-worker to 0    DONE         index, result, again       its row is committed; wants work;
-                                                       `again`: it is to be tried again
+worker to 0    DONE         index, result, how         its row is committed; `how`: the
+                                                       seconds it took, and whether it is
+                                                       to be tried again (see
+                                                       :func:`encode_done`)
+worker to 0    BACK         number                     sets that it had ahead and does not
+                                                       begin; they follow under INDICES
 worker to 0    FATAL                                   cannot go on; a text follows (TEXT)
-0 to worker    START        index, log length, how     evaluate this set; `how`: which
-                                                       attempt, and whether with the values
-                                                       that the log has for it (see
-                                                       :func:`encode_how`)
+0 to worker    START        index, log length, how     evaluate this set, after those that
+                                                       it has; `how`: which attempt, and
+                                                       whether with the values that the log
+                                                       has for it (see :func:`encode_how`)
+0 to worker    RECALL                                  give back what you have not begun
 0 to worker    WAIT                                    nothing now; START or STOP follows
 0 to worker    STOP                                    nothing more
 =============  ===========  =========================  ==================================
 
-Where h5py has no MPI, the worker sends its row ahead of DONE under the tag ROW, and rank 0
-commits it. On the *exchange* communicator rank 0 broadcasts headers, and payloads after those
-that have one (see :mod:`.exchange`).
+Several START to one worker are one message. Where h5py has no MPI, the worker sends its row ahead
+of DONE under the tag ROW, and rank 0 commits it. On the *exchange* communicator rank 0 broadcasts
+headers, and payloads after those that have one (see :mod:`.exchange`).
 """
 
 from __future__ import annotations
@@ -38,9 +43,13 @@ TAG_TO_MASTER = 1
 TAG_TO_WORKER = 2
 TAG_ROW = 3
 TAG_TEXT = 4
+TAG_INDICES = 5
 
-READY, PROPOSED, DONE, FATAL = 1, 2, 3, 4
-START, WAIT, STOP = 11, 12, 13
+READY, PROPOSED, DONE, BACK, FATAL = 1, 2, 3, 4, 5
+START, WAIT, STOP, RECALL = 11, 12, 13, 14
+
+#: Of START, in one message, at most.
+MOST_STARTS = 16
 
 MESSAGE_WORDS = 4
 WORD_BYTES = 8 * MESSAGE_WORDS
@@ -63,9 +72,9 @@ _END = -1
 BATCH_ENTRIES = 512
 
 
-def message() -> np.ndarray:
-    """An empty message buffer, int64 of shape (4,)."""
-    return np.zeros(MESSAGE_WORDS, np.int64)
+def to_worker() -> np.ndarray:
+    """A buffer for messages to a worker, int64 of shape (most, 4)."""
+    return np.zeros((MOST_STARTS, MESSAGE_WORDS), np.int64)
 
 
 def result_to_word(result: float) -> int:
@@ -104,6 +113,16 @@ def encode_how(chosen: bool, attempt: int, known: bool) -> int:
 def decode_how(word: int) -> tuple[bool, int, bool]:
     """Inverse of :func:`encode_how`."""
     return bool(word & 1), word >> 2, bool(word & 2)
+
+
+def encode_done(again: bool, seconds: float) -> int:
+    """The last word of DONE."""
+    return again | round(seconds * 1e6) << 1
+
+
+def decode_done(word: int) -> tuple[bool, float]:
+    """Inverse of :func:`encode_done`."""
+    return bool(word & 1), (word >> 1) / 1e6
 
 
 def header() -> np.ndarray:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import time
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 from mpi4py import MPI
 
-from ...log import Log, Outcome, Proposal
+from ...log import Log, Outcome, Proposal, Status
 from ...retries import Retries
 from ...table import Table
 from ...worker import Worker
@@ -80,19 +80,19 @@ class WorkerLoop:
         self._backoff = Backoff(longest_pause)
         self._out = messages.to_master(table.dtype)
         self._words = self._out[: messages.WORD_BYTES].view(np.int64)
-        self._in = messages.message()
+        self._in = messages.to_worker()
+        self._request = self._receive()
+        self._status = MPI.Status()
+        self._stopped = False
+        self._starts: deque[tuple[int, int, int]] = deque()  # what it has: index, log length, how
 
     def run(self) -> None:
         """Work until rank 0 says stop, then see the exchange to its end."""
         idle_since = time.perf_counter()
         exchanged = 0.0
         self._send(messages.READY)
-        while True:
-            kind, index, log_length, how = self._receive()
-            if kind == messages.WAIT:
-                continue
-            if kind == messages.STOP:
-                break
+        while self._has_next():
+            index, log_length, how = self._starts.popleft()
             chosen, attempt, known = messages.decode_how(how)
             proposal, proposing = self._propose(index, log_length, chosen, known)
             waiting = time.perf_counter() - idle_since - proposing
@@ -102,6 +102,8 @@ class WorkerLoop:
             so_far = self._exchange.seconds
             outcome.exchanging, exchanged = so_far - exchanged, so_far
             self._report(proposal, outcome, attempt)
+            if outcome.status != Status.DONE:
+                self._give_back()
         self._exchange.finish(self._backoff)
 
     def fail(self, text: str) -> None:
@@ -168,31 +170,65 @@ class WorkerLoop:
         else:
             # A long row leaves only when rank 0 asks for it, which it does after the next message.
             row = self._comm.isend((proposal, outcome), dest=0, tag=messages.TAG_ROW)
-        self._send(messages.DONE, outcome.index, outcome.result, again=again)
+        seconds = outcome.end - outcome.start + outcome.proposing
+        self._send(
+            messages.DONE,
+            outcome.index,
+            messages.result_to_word(outcome.result),
+            messages.encode_done(again, seconds),
+        )
         if row is not None:
             wait_until(row.Test, self._exchange.progress, self._backoff)
 
     def _send(
         self,
         kind: int,
-        index: int = 0,
-        result: float = math.nan,
+        number: int = 0,
+        result: int = 0,
+        how: int = 0,
         row: np.ndarray | None = None,
-        again: bool = False,
     ) -> None:
-        self._words[:] = kind, index, messages.result_to_word(result), again
+        self._words[:] = kind, number, result, how
         size = messages.WORD_BYTES
         if row is not None:
             self._out[size:] = np.frombuffer(row.tobytes(), np.uint8)
             size = len(self._out)
         self._comm.Send([self._out, size, MPI.BYTE], dest=0, tag=messages.TAG_TO_MASTER)
 
-    def _receive(self) -> tuple[int, int, int, int]:
-        # Posted and polled: a blocking receive would spin on a core for as long as it waits.
-        request = self._comm.Irecv([self._in, MPI.INT64_T], source=0, tag=messages.TAG_TO_WORKER)
-        wait_until(request.Test, self._exchange.progress, self._backoff)
-        kind, index, log_length, how = self._in.tolist()
-        return kind, index, log_length, how
+    def _has_next(self) -> bool:
+        """Whether there is a set to begin; waits until that is known."""
+        while not self._stopped and self._request.Test(self._status):
+            self._take()
+        while not self._stopped and not self._starts:
+            # Polled: a blocking receive would spin on a core for as long as it waits.
+            come = lambda: self._request.Test(self._status)  # noqa: E731
+            wait_until(come, self._exchange.progress, self._backoff)
+            self._take()
+        return bool(self._starts)
+
+    def _receive(self) -> MPI.Request:
+        return self._comm.Irecv([self._in, MPI.INT64_T], source=0, tag=messages.TAG_TO_WORKER)
+
+    def _take(self) -> None:
+        """A message of rank 0 is there."""
+        count = self._status.Get_count(MPI.INT64_T) // messages.MESSAGE_WORDS
+        for kind, index, log_length, how in self._in[:count].tolist():
+            if kind == messages.START:
+                self._starts.append((index, log_length, how))
+            elif kind == messages.RECALL:
+                self._give_back()
+            elif kind == messages.STOP:
+                self._stopped = True
+                return  # nothing follows
+        self._request = self._receive()
+
+    def _give_back(self) -> None:
+        """Let rank 0 have what has not been begun."""
+        if self._starts:
+            indices = [index for index, _, _ in self._starts]
+            self._starts.clear()
+            self._send(messages.BACK, len(indices))
+            self._comm.send(indices, dest=0, tag=messages.TAG_INDICES)
 
 
 def same_log_everywhere(comm: MPI.Comm, log: Log) -> bool:
