@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import warnings
+from functools import cached_property
 from typing import TextIO
 
 from .repeats import ONCE, Repeats, summarise
@@ -133,7 +134,7 @@ class Progress:
         self._first = self._first or self._last
         if self._quiet:
             return
-        if self._bar is None and (self._notebook or on_terminal(self._stream)):
+        if self._bar is None and self._has_bar:
             self._bar = self._new_bar()
         if self._bar is not None:
             self._bar.total = self._total
@@ -148,6 +149,11 @@ class Progress:
                 f"{now - self._begun:.0f} s",
                 file=self._stream,
             )
+
+    @cached_property
+    def _has_bar(self) -> bool:
+        # Once, not with each completion: it asks the system.
+        return self._notebook or on_terminal(self._stream)
 
     def say(self, text: str) -> None:
         """Print one line, above the bar if there is one."""

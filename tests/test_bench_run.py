@@ -127,6 +127,99 @@ def test_the_other_benches_work(measured):
     assert "left out: schwimmbad" in printed or "schwimmbad" in rows
 
 
+@pytest.mark.slow
+def test_each_backend_stands_beside_its_executor(measured):
+    found, printed = measured("executors")
+    executors = check(found, "executors")
+    backends = [table["title"].split(",")[0] for table in executors["tables"]]
+    assert [b for b in backends if b != "dask"] == ["processes", "mpi"]
+    assert "dask" in backends or "left out: dask" in printed
+    for backend, table in zip(backends, executors["tables"], strict=True):
+        names = ["bare, self-scheduled", "bare, all at once"]
+        assert [row[0] for row in table["rows"]] == [
+            *names,
+            "phs_mpi, store on",
+            "phs_mpi, store off",
+        ]
+        for name, microseconds, _, of_one, of_all in table["rows"]:
+            assert microseconds == pytest.approx(1e6 * executors["figures"][f"{backend}, {name}"])
+            assert min(microseconds, of_one, of_all) > 0
+        assert table["rows"][0][3] == table["rows"][1][4] == 1
+
+
+@pytest.mark.slow
+def test_profiles_say_which_part_takes_the_time(measured):
+    found, _ = measured("profiles")
+    rank_0, worker, imports, search, row = check(found, "profiles")["tables"]
+    for table in (rank_0, worker, row):
+        *parts, together, without = table["rows"]
+        for case in (1, 3):
+            assert sum(cells[case] for cells in parts) == pytest.approx(together[case])
+            assert without[case] > 0
+    # What rank 0 does not do, and what takes a worker no time without a results file.
+    names = {cells[0]: cells for cells in rank_0["rows"]}
+    assert "what the target prints" not in names
+    assert {"which set is next", "broadcasts and the log", "looking for messages"} <= set(names)
+    writing = next(cells for cells in worker["rows"] if cells[0] == "the row")
+    assert writing[1] < 0.1 * writing[3]
+    modules = {cells[0]: cells[1::2] for cells in imports["rows"]}
+    assert modules["scipy"][0] == 0 < modules["scipy"][1]
+    assert min(modules["phs_mpi"]) > 20
+    for name, proposals, rounds, *_ in search["rows"]:
+        assert proposals > 0, name
+        assert rounds >= 1, name
+
+
+def test_a_profile_is_put_together_into_parts(bench):
+    import profiled
+    from profile_parts import PARTS, by_part, part_of
+    from profiles import modules
+
+    def inner():
+        return sum(range(2000))
+
+    def outer():
+        return [inner() for _ in range(50)]
+
+    profile = profiled.new_profile()
+    profile.runcall(outer)
+    found = {f[1]: f for f in profiled.functions(profile, (0.0, 0.0))}
+    assert found["inner"][2] == 50
+    assert 0 < found["inner"][3] <= found["outer"][4]
+    # What the profiler takes is left out of the function that is called, and of its caller.
+    less = {f[1]: f for f in profiled.functions(profile, (1e-7, 0.0))}
+    assert less["inner"][3] == pytest.approx(found["inner"][3] - 50e-7)
+    assert all(f[3] == 0 for f in profiled.functions(profile, (1.0, 1.0)) if f[1] != "outer")
+    told = [
+        {"functions": [["a/phs_mpi/schedule.py", "handle", 3, 0.5, 0.7], ["b.py", "c", 1, 2, 2]]}
+    ]
+    parts = by_part([*told, *told], PARTS)
+    assert parts.pop("which set is next") == 1
+    assert parts.pop("other") == 4
+    assert set(parts.values()) == {0.0}
+    assert part_of("phs_mpi/backends/mpi/messages.py", "decode_header", PARTS) != part_of(
+        "phs_mpi/backends/mpi/messages.py", "message", PARTS
+    )
+    lines = "import time:  1500 |  1500 |   json\nimport time: 20 | 30 | phs_mpi.log\n"
+    assert modules(lines + "phs_mpi: done")["standard library"] == (1, 1.5)
+    assert modules(lines)["phs_mpi"] == (1, 0.02)
+
+
+def test_parts_are_of_files_that_are_there(bench):
+    import re
+    import sysconfig
+
+    from profile_parts import PARTS, ROW_PARTS
+
+    import phs_mpi
+
+    folders = [Path(phs_mpi.__file__).parent, Path(sysconfig.get_path("stdlib"))]
+    for pattern in (*PARTS.values(), *ROW_PARTS.values()):
+        for name in re.findall(r"(\w+)\\\.py", pattern):
+            files = [*folders[0].rglob(f"{name}.py"), *folders[1].glob(f"{name}.py")]
+            assert files or name == "noop", name
+
+
 def test_a_simulation_is_a_run_of_the_real_schedule(bench):
     import numpy as np
     from simulation import Simulation

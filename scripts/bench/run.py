@@ -34,6 +34,7 @@ BENCHES = {
         "simulate",
         "up to 10,000 workers, simulated; beside real runs of up to 64",
     ),
+    "profiles": ("profiles", "what takes the processor's time: a profile behind each bottleneck"),
     "dask": ("dask_traffic", "what the Dask backend sends"),
 }
 

@@ -67,11 +67,13 @@ def tell():
 atexit.register(tell)
 """
 
+#: What is imported already, and what is timed.
+PREPARED = {"what the first proposal loads": "import phs_mpi.backends.mpi.backend, h5py"}
 IMPORTS = {
     "bare: mpi4py, numpy, h5py": "from mpi4py import MPI; import numpy, h5py",
     "a rank of ours": "import phs_mpi.cli, phs_mpi.backends.mpi.backend, h5py",
     "the command line": "import phs_mpi.cli",
-    "what the first proposal loads": "import phs_mpi.search.history, phs_mpi.search.proposer",
+    "what the first proposal loads": "import phs_mpi.search.history, phs_mpi.search.model",
 }
 
 
@@ -130,9 +132,10 @@ def told_by_ranks(ranks: int, *arguments: str, experiment: str = "") -> list[dic
         return [json.loads(Path(told, str(rank)).read_text()) for rank in range(ranks)]
 
 
-def import_seconds(statement: str, repeats: int) -> float:
-    """Of `statement` in a new process under mpirun, without the start of Python."""
-    code = f"import time; b = time.perf_counter(); {statement}; print(time.perf_counter() - b)"
+def import_seconds(statement: str, repeats: int, before: str = "pass") -> float:
+    """Of `statement` in a new process under mpirun, without the start of Python and `before`."""
+    code = f"import time; {before}; b = time.perf_counter()\n{statement}\n"
+    code += "print(time.perf_counter() - b)"
     command, environment = mpirun_command(1, "-c", code)
     seconds = []
     for _ in range(repeats):
@@ -179,8 +182,13 @@ def measure(quick: bool) -> Report:
 
 def _imports(report: Report, quick: bool) -> Table:
     programs = dict(list(IMPORTS.items())[:2]) if quick else IMPORTS
-    seconds = {name: import_seconds(code, 1 if quick else 5) for name, code in programs.items()}
-    calls = {name: file_calls(code) for name, code in programs.items()}
+    seconds, calls = {}, {}
+    for name, code in programs.items():
+        before = PREPARED.get(name, "pass")
+        seconds[name] = import_seconds(code, 1 if quick else 5, before)
+        calls[name] = file_calls(f"{before}; {code}")
+        if name in PREPARED and calls[name] is not None:
+            calls[name] -= file_calls(before) or 0
     if None in calls.values():
         report.left_out.append("system calls: strace is not there, or may not trace")
     raw = seconds["bare: mpi4py, numpy, h5py"]

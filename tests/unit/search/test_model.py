@@ -1,3 +1,7 @@
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
@@ -110,6 +114,41 @@ def test_a_model_that_is_too_sure_of_itself_comes_to_doubt():
 def test_linear_algebra_runs_on_one_thread():
     with one_thread():
         assert {p["num_threads"] for p in threadpool_info()} == {1}
+
+
+FAULTS = """
+import resource
+import numpy as np
+from phs_mpi.encoding import Dimension, Space
+from phs_mpi.search.gaussian_process import GaussianProcess, Hyperparameters
+from phs_mpi.search.model import Model
+
+rng = np.random.default_rng(0)
+gp = GaussianProcess(Hyperparameters(np.array([0.5])), np.array([0]), rng.random((390, 1)))
+candidates = rng.random((640, 1))
+
+def faults():
+    for _ in range(3):
+        gp.predict(candidates)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        gp.predict(candidates)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 10
+
+without = faults()
+Model(Space([Dimension("x")]), maximize=False)
+print(without, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+def test_large_arrays_do_not_need_new_pages_each_time():
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    without, found = map(float, done.stdout.split())
+    # Without huge pages it is a thousand and more before.
+    assert found <= without
+    assert found < 10
 
 
 def test_growing_model_with_repeats_and_fresh_one_agree_bit_for_bit():
