@@ -32,11 +32,12 @@ def ideal(durations: Iterable[float], workers: int) -> float:
 def utilisation(start: np.ndarray, end: np.ndarray, workers: int) -> float:
     """Share of their time in evaluations, while all workers are at work.
 
-    That is from when the last of them has begun to when the last evaluation is begun: neither the
-    start of the program counts, nor that the last evaluations do not end together.
+    That is from when the last of them has begun to when the last evaluations (but for one in a
+    thousand) are begun: neither the start of the program counts, nor that the last ones do not end
+    together.
     """
     import numpy as np
 
-    first, last = np.sort(start)[workers - 1], start.max()
+    first, last = np.sort(start)[workers - 1], float(np.quantile(start, 0.999))
     inside = np.minimum(end, last) - np.maximum(start, first)
     return float(np.maximum(inside, 0.0).sum() / (workers * (last - first)))

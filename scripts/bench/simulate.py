@@ -103,6 +103,19 @@ def saturated(costs: Costs, cases: Sequence[tuple[int, float]]) -> Table:
     return table
 
 
+def drawn(costs: Costs, sizes: Sequence[int]) -> Table:
+    """Sets that need no proposal, of a second: one by one, and with the next one ahead."""
+    table = Table(
+        "Sets that need no proposal, 1 s in the mean, 12 for each worker",
+        ["workers", "", *COLUMNS],
+    )
+    for workers in sizes:
+        for name, ahead in (("one by one", False), ("as it is, one ahead", True)):
+            outcome = simulated(Setting(workers, 12 * workers, 1.0, ahead=ahead), costs)
+            table.rows.append([workers, name, *row(outcome)])
+    return table
+
+
 def validated(costs: Costs, ranks_here: tuple[int, ...], mean: float, each: int) -> Table:
     """Beside real runs of the same lengths, all ranks on this machine."""
     from durations import duration
@@ -148,8 +161,10 @@ def measure(quick: bool) -> Report:
     costs = Costs.read(COSTS)
     if quick:
         tables = [scale(costs, (64, 200), MEANS[:2]), saturated(costs, [(200, 1.0)])]
+        tables.append(drawn(costs, [64]))
     else:
         tables = [scale(costs, WORKERS[:3], MEANS), saturated(costs, LIMITS[:2])]
+        tables.append(drawn(costs, [1000, 10_000]))
     return Report([*tables, _validation(costs, quick)])
 
 
@@ -168,7 +183,8 @@ def main() -> None:
         print(_validation(costs, quick=False).markdown())
     else:
         print(scale(costs, WORKERS, MEANS).markdown(), "\n")
-        print(saturated(costs, LIMITS).markdown())
+        print(saturated(costs, LIMITS).markdown(), "\n")
+        print(drawn(costs, WORKERS[1:3]).markdown())
 
 
 if __name__ == "__main__":

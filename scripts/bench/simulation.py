@@ -2,7 +2,8 @@
 
 Rank 0 is one server. It serves messages in the order of their arrival, at most as many in a row as
 the real one, asks the real :class:`~phs_mpi.schedule.Schedule` what to do, and broadcasts when the
-real :class:`~phs_mpi.backends.mpi.batching.Batching` says so; idle, it looks as often as
+real :class:`~phs_mpi.backends.mpi.batching.Batching` says so; what a worker gets ahead is up to the
+real :class:`~phs_mpi.backends.mpi.ahead.Ahead`; idle, it looks as often as
 :class:`~phs_mpi.backends.mpi.waiting.Backoff` would. Its time goes into messages and broadcasts, at
 measured costs (see simulation_setting.py). All workers share one log; what each has of it is the
 number of broadcasts that have reached it, worked out when it is asked for.
@@ -23,6 +24,7 @@ from durations import SIGMA, utilisation
 from simulation_setting import Costs, Setting
 
 from phs_mpi.backends.mpi import messages
+from phs_mpi.backends.mpi.ahead import Ahead
 from phs_mpi.backends.mpi.batching import Batching, announce_seconds
 from phs_mpi.backends.mpi.master import MESSAGES_A_TURN
 from phs_mpi.backends.mpi.waiting import Backoff
@@ -121,8 +123,10 @@ class Simulation:
         count = setting.evaluations
         normal = generator.standard_normal(count)
         self.lengths = setting.mean * np.exp(SIGMA * normal - SIGMA**2 / 2)
-        drawn = count - round(setting.searched * count)
-        self.schedule = Schedule(range(count), count, lambda index: index >= drawn)
+        self.drawn = count - round(setting.searched * count)
+        self.schedule = Schedule(range(count), count, lambda index: index >= self.drawn)
+        self.ahead = Ahead(self.schedule, setting.workers)
+        self.free = np.zeros(setting.workers + 1)  # when each worker ends what it has begun
         self.log = Log()
         seconds = setting.seconds
         if seconds is None:
@@ -189,7 +193,11 @@ class Simulation:
                 self._propose(math.inf, event.since, event.worker, event.index)
             return
         self.busy += self.costs.serve
-        for instruction in self.schedule.handle(event):
+        instructions = self.schedule.handle(event)
+        if isinstance(event, Finished) and self.setting.ahead:
+            took = float(self.lengths[event.index])
+            instructions += self.ahead.after(event.worker, took, failed=False)
+        for instruction in instructions:
             if isinstance(instruction, Start):
                 self.backlog = self.schedule.waiting_entries
                 self._begin(now, instruction)
@@ -237,7 +245,9 @@ class Simulation:
         passed = costs.commit + costs.serve + costs.latency
         ready = now + max(costs.between - passed, costs.latency)
         worker, index = start.worker, start.index
-        if self.schedule.announced(index):
+        if now + costs.latency <= self.free[worker]:  # it has that one ahead
+            self._evaluate(float(self.free[worker]) + costs.between_ahead, worker, index)
+        elif index < self.drawn:
             self._evaluate(ready, worker, index)
         elif start.log_length <= len(self.log):
             place = bisect.bisect_left(self.lengths_after, start.log_length)
@@ -270,6 +280,7 @@ class Simulation:
     def _evaluate(self, begin: float, worker: int, index: int) -> None:
         end = begin + float(self.lengths[index])
         self.begin[index], self.end[index] = begin, end
+        self.free[worker] = end
         told = end + self.costs.commit + self.costs.latency
         heapq.heappush(self.arrivals, (told, worker, Finished(worker, index, result=0.5)))
 

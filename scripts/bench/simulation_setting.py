@@ -31,6 +31,8 @@ class Costs:
     between
         A worker, from the end of an evaluation to the start of the next, all included, where rank 0
         is idle.
+    between_ahead
+        The same where it has the next one already.
     propose
         A worker, choosing the values of a Bayesian set.
     """
@@ -45,6 +47,7 @@ class Costs:
     take_entry: float = 1e-6
     commit: float = 2e-4
     between: float = 1e-3
+    between_ahead: float = 4e-4
     propose: float = 0.03
 
     @classmethod
@@ -61,6 +64,7 @@ class Costs:
             "take_entry": figures["take, entry"],
             "commit": figures["commit"],
             "between": figures["between evaluations"],
+            "between_ahead": figures["between evaluations, one ahead"],
         }
         return cls(**found)
 
@@ -90,6 +94,8 @@ class Setting:
         Most entries of a broadcast.
     paced : bool
         Whether the time between two broadcasts grows with what one takes rank 0.
+    ahead : bool
+        Whether workers have a set ahead where the product gives them one.
     """
 
     workers: int
@@ -102,6 +108,7 @@ class Setting:
     seconds: float | None = None
     batch: int = messages.BATCH_ENTRIES
     paced: bool = True
+    ahead: bool = True
 
     @property
     def ranks(self) -> int:

@@ -98,3 +98,19 @@ def test_how_a_set_is_to_be_started(chosen, known, attempt):
     word = messages.encode_how(chosen, attempt, known)
     assert 0 < word < 2**63
     assert messages.decode_how(word) == (chosen, attempt, known)
+
+
+@given(st.booleans(), st.floats(0, 1e9))
+def test_what_done_says_of_an_evaluation(again, seconds):
+    arrived = messages.decode_done(messages.encode_done(again, seconds))
+    assert arrived[0] == again
+    assert arrived[1] == pytest.approx(seconds, abs=1e-6)
+
+
+@given(st.booleans(), st.integers(1, 1000), st.booleans())
+def test_how_a_set_is_to_be_evaluated(chosen, attempt, known):
+    assert messages.decode_how(messages.encode_how(chosen, attempt, known)) == (
+        chosen,
+        attempt,
+        known,
+    )
