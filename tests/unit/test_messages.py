@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phs_mpi.backends.mpi import messages
 from phs_mpi.log import EntryKind, LogEntry
