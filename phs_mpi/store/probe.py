@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..hosts import this_host
 from . import hdf5
-from .creation import reserve_rows
 
 #: Rows that each rank writes, interleaved with those of the others. A row is shorter than a
 #: page of memory, so that ranks write into the same pages: a cache that writes back whole pages
@@ -46,7 +44,7 @@ def doubt(comm: Any, path: Path) -> str:
     """
     folder = Path(os.path.realpath(path)).parent
     rank, size = comm.Get_rank(), comm.Get_size()
-    token = comm.bcast(uuid.uuid4().hex, root=0)
+    token = comm.bcast(os.urandom(16).hex(), root=0)
     trial = folder / f".{path.name}.{token[:12]}.trial"
     pattern = np.frombuffer(bytes.fromhex(token), np.uint8)
     try:
@@ -70,7 +68,7 @@ def _agree(comm: Any, action: Callable[[], Any]) -> str:
     try:
         action()
     except Exception as error:  # MPI, HDF5 and the system each have errors of their own
-        where = f"rank {comm.Get_rank()} on {socket.gethostname()}"
+        where = f"rank {comm.Get_rank()} on {this_host()}"
         reason = f"{where} {_reason(error)}"
     return next(filter(None, comm.allgather(reason)), "")
 
@@ -86,6 +84,8 @@ def _reason(error: Exception) -> str:
 
 
 def _create(trial: Path, size: int, pattern: np.ndarray) -> None:
+    from .creation import reserve_rows
+
     with hdf5.load().File(trial, "w", libver=hdf5.LIBVER) as file:
         reserve_rows(file, "rows", ROUNDS * size, _ROW)
         file["pattern"] = pattern
