@@ -48,13 +48,12 @@ def doubt(comm: Any, path: Path) -> str:
     trial = folder / f".{path.name}.{token[:12]}.trial"
     pattern = np.frombuffer(bytes.fromhex(token), np.uint8)
     try:
-        first = _agree(comm, lambda: _create(trial, size, pattern) if rank == 0 else None)
         # Not together with opening it: that is collective, and would wait for a rank that fails.
         return (
-            first
-            or _agree(comm, lambda: _look(trial, pattern))
-            or _agree(comm, lambda: _write(comm, trial, pattern))
-            or _agree(comm, lambda: _read_back(trial, size, pattern) if rank == 0 else None)
+            _by_rank_0(comm, lambda: _create(trial, size, pattern))
+            or _by_all(comm, lambda: _look(trial, pattern))
+            or _by_all(comm, lambda: _write(comm, trial, pattern))
+            or _by_rank_0(comm, lambda: _read_back(trial, size, pattern))
         )
     finally:
         if rank == 0:
@@ -62,15 +61,26 @@ def doubt(comm: Any, path: Path) -> str:
                 trial.unlink()
 
 
-def _agree(comm: Any, action: Callable[[], Any]) -> str:
+def _by_rank_0(comm: Any, action: Callable[[], Any]) -> str:
+    """Do something on rank 0; on all ranks why it fails, else an empty text."""
+    return comm.bcast("" if comm.Get_rank() else _failure(comm, action), root=0)
+
+
+def _by_all(comm: Any, action: Callable[[], Any]) -> str:
     """Do something on all ranks; the reason of the first that fails, else an empty text."""
-    reason = ""
+    reason = _failure(comm, action)
+    failures = np.zeros(1, "i4")
+    comm.Allreduce(np.array([bool(reason)], "i4"), failures)
+    return next(filter(None, comm.allgather(reason))) if failures[0] else ""
+
+
+def _failure(comm: Any, action: Callable[[], Any]) -> str:
+    """Do something on this rank; why it fails, else an empty text."""
     try:
         action()
     except Exception as error:  # MPI, HDF5 and the system each have errors of their own
-        where = f"rank {comm.Get_rank()} on {this_host()}"
-        reason = f"{where} {_reason(error)}"
-    return next(filter(None, comm.allgather(reason)), "")
+        return f"rank {comm.Get_rank()} on {this_host()} {_reason(error)}"
+    return ""
 
 
 class _NotWritten(Exception):

@@ -21,7 +21,7 @@ from .. import base
 from . import ulfm
 from .deathwatch import DeathWatch
 from .exchange import Exchange, MasterDied
-from .waiting import longest_pause, meet
+from .waiting import any_of, longest_pause, meet
 from .worker_side import same_log_everywhere
 
 if TYPE_CHECKING:
@@ -205,11 +205,10 @@ def together(world: MPI.Intracomm, action):
         value = action()
     except PhsError as caught:
         error = caught
-    meet(world)
-    errors = world.allgather(error)
-    first = next((e for e in errors if e is not None), None)
-    if first is None:
+    if not any_of(world, error is not None):
         return value
+    errors = world.allgather(error)
+    first = next(e for e in errors if e is not None)
     if world.Get_rank() != 0:
         sys.exit(first.exit_status)
     culprit = errors.index(first)
