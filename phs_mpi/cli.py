@@ -6,10 +6,12 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from . import __version__, compare_command, plot_command, report_command, run_command
+from . import __version__, run_command
 from .backends import launching
 from .errors import PhsError
 from .terminal import printable
@@ -70,11 +72,6 @@ Prints a script for the shell's own start-up file; needs the extra completion.
     echo 'eval "$(phs-mpi completion bash)"' >> ~/.bashrc
 """
 
-_VERBS = {
-    *("run", "table", "status", "best", "explain", "export", "plot", "compare", "report"),
-    "completion",
-}
-
 
 class _Parser(argparse.ArgumentParser):
     """An argument parser of which only the first rank speaks."""
@@ -90,13 +87,24 @@ class _Parser(argparse.ArgumentParser):
             super().print_help(file)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
+def parser(*verbs: str) -> argparse.ArgumentParser:
+    """The command line's grammar.
+
+    Parameters
+    ----------
+    *verbs : str
+        The commands that it is to have; default: all. One is enough for each of many ranks, of
+        which a grammar of all takes some milliseconds.
+    """
+    layout: Any = argparse.RawDescriptionHelpFormatter
+    if launching.launched_rank() != 0:
+        # It says nothing, so that it need not ask for the terminal's width at each argument.
+        layout = partial(layout, width=80)
     top = _Parser(
         prog="phs_mpi",
         description=_DESCRIPTION,
         epilog=run_command.STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=layout,
     )
     top.add_argument("--version", action="version", version=f"phs_mpi {__version__}")
     commands = top.add_subparsers(dest="command", metavar="command", required=True)
@@ -106,81 +114,14 @@ def parser() -> argparse.ArgumentParser:
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.{chr(10) if more else ''}{more}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=layout,
             **options,
         )
         made.set_defaults(function=function)
         return made
 
-    run = command(
-        "run",
-        run_command.run,
-        "evaluate the parameter sets of an experiment",
-        run_command.MORE,
-        epilog=run_command.EXAMPLES + run_command.STATUSES,
-    )
-    run_command.add_arguments(run)
-
-    table = command("table", _table, "print the parameter sets without running them", _TABLE)
-    table.add_argument("experiment", type=Path, help="the file that defines the experiment")
-    table.add_argument("--csv", type=Path, metavar="FILE", help="write them as CSV ('-': print)")
-    table.add_argument(
-        "--seed", type=run_command.seed_number, help="overrides the experiment's seed"
-    )
-    table.add_argument("--rows", type=int, default=50, help="rows to print at most (default 50)")
-
-    status = command("status", _status, "tell how far a run is, also while it runs", _STATUS)
-    status.add_argument("file", type=Path, help="the results file")
-    status.add_argument(
-        "-w",
-        "--watch",
-        type=float,
-        nargs="?",
-        const=2.0,
-        metavar="SECONDS",
-        help="again every so many seconds (default 2) until all is evaluated",
-    )
-    status.add_argument(
-        "--verify",
-        action="store_true",
-        help="check every row, the log and the definition, and say what can be trusted; exit "
-        "status 0: all of it, 1: something is damaged, 2: it is no results file",
-    )
-
-    best = command("best", _best, "print the best parameter set as Python", _BEST)
-    best.add_argument("file", type=Path, help="the results file")
-
-    explain = command("explain", _explain, "tell why a Bayesian set was proposed", _EXPLAIN)
-    explain.add_argument("file", type=Path, help="the results file")
-    explain.add_argument("index", type=int, help="the parameter set")
-
-    export = command("export", _export, "write the results in another format", _EXPORT)
-    export.add_argument("file", type=Path, help="the results file")
-    export.add_argument(
-        "--to", choices=("csv", "json", "parquet", "optuna"), default="csv", help="default: csv"
-    )
-    export.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="where to (default: beside the results file; '-' prints CSV or JSON)",
-    )
-
-    plot = command("plot", plot_command.run, "draw figures from results files", plot_command.MORE)
-    plot_command.add_arguments(plot)
-
-    compare = command(
-        "compare", compare_command.run, "put several runs side by side", compare_command.MORE
-    )
-    compare_command.add_arguments(compare)
-
-    report = command(
-        "report", report_command.run, "write one HTML page with everything", report_command.MORE
-    )
-    report_command.add_arguments(report)
-
-    completion = command("completion", _completion, "help a shell to complete phs-mpi", _COMPLETION)
-    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
+    for verb in verbs or _VERBS:
+        _VERBS[verb](command)
     return top
 
 
@@ -197,9 +138,9 @@ def main(arguments: list[str] | None = None) -> int:
     int
         Exit status.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    grammar = parser()
-    options = grammar.parse_args(with_verb(given))
+    given = with_verb(list(sys.argv[1:] if arguments is None else arguments))
+    grammar = parser(*(verb for verb in given[:1] if verb in _VERBS))
+    options = grammar.parse_args(given)
     try:
         return options.function(options)
     except PhsError as error:
@@ -219,9 +160,122 @@ def main(arguments: list[str] | None = None) -> int:
 
 def with_verb(arguments: list[str]) -> list[str]:
     """Put in the verb ``run`` where the first word is a file or an option of a run."""
-    if not arguments or arguments[0] in _VERBS | {"-h", "--help", "--version"}:
+    if not arguments or arguments[0] in {*_VERBS, "-h", "--help", "--version"}:
         return arguments
     return ["run", *arguments]
+
+
+# -- what the commands take -----------------------------------------------------------------
+
+
+def _add_run(command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command(
+        "run",
+        run_command.run,
+        "evaluate the parameter sets of an experiment",
+        run_command.MORE,
+        epilog=run_command.EXAMPLES + run_command.STATUSES,
+    )
+    run_command.add_arguments(made)
+
+
+def _add_table(command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("table", _table, "print the parameter sets without running them", _TABLE)
+    made.add_argument("experiment", type=Path, help="the file that defines the experiment")
+    made.add_argument("--csv", type=Path, metavar="FILE", help="write them as CSV ('-': print)")
+    made.add_argument(
+        "--seed", type=run_command.seed_number, help="overrides the experiment's seed"
+    )
+    made.add_argument("--rows", type=int, default=50, help="rows to print at most (default 50)")
+
+
+def _add_status(command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("status", _status, "tell how far a run is, also while it runs", _STATUS)
+    made.add_argument("file", type=Path, help="the results file")
+    made.add_argument(
+        "-w",
+        "--watch",
+        type=float,
+        nargs="?",
+        const=2.0,
+        metavar="SECONDS",
+        help="again every so many seconds (default 2) until all is evaluated",
+    )
+    made.add_argument(
+        "--verify",
+        action="store_true",
+        help="check every row, the log and the definition, and say what can be trusted; exit "
+        "status 0: all of it, 1: something is damaged, 2: it is no results file",
+    )
+
+
+def _add_best(command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("best", _best, "print the best parameter set as Python", _BEST)
+    made.add_argument("file", type=Path, help="the results file")
+
+
+def _add_explain(command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("explain", _explain, "tell why a Bayesian set was proposed", _EXPLAIN)
+    made.add_argument("file", type=Path, help="the results file")
+    made.add_argument("index", type=int, help="the parameter set")
+
+
+def _add_export(command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("export", _export, "write the results in another format", _EXPORT)
+    made.add_argument("file", type=Path, help="the results file")
+    made.add_argument(
+        "--to", choices=("csv", "json", "parquet", "optuna"), default="csv", help="default: csv"
+    )
+    made.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where to (default: beside the results file; '-' prints CSV or JSON)",
+    )
+
+
+def _add_plot(command: Callable[..., argparse.ArgumentParser]) -> None:
+    from . import plot_command
+
+    made = command("plot", plot_command.run, "draw figures from results files", plot_command.MORE)
+    plot_command.add_arguments(made)
+
+
+def _add_compare(command: Callable[..., argparse.ArgumentParser]) -> None:
+    from . import compare_command
+
+    made = command(
+        "compare", compare_command.run, "put several runs side by side", compare_command.MORE
+    )
+    compare_command.add_arguments(made)
+
+
+def _add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
+    from . import report_command
+
+    made = command(
+        "report", report_command.run, "write one HTML page with everything", report_command.MORE
+    )
+    report_command.add_arguments(made)
+
+
+def _add_completion(command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("completion", _completion, "help a shell to complete phs-mpi", _COMPLETION)
+    made.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
+
+
+_VERBS = {
+    "run": _add_run,
+    "table": _add_table,
+    "status": _add_status,
+    "best": _add_best,
+    "explain": _add_explain,
+    "export": _add_export,
+    "plot": _add_plot,
+    "compare": _add_compare,
+    "report": _add_report,
+    "completion": _add_completion,
+}
 
 
 # -- commands -----------------------------------------------------------------------------

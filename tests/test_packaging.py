@@ -68,6 +68,43 @@ def test_the_script_phs_mpi_is_installed(launch):
 HEAVY = ("scipy", "sklearn", "matplotlib", "pandas", "tqdm", "concurrent.futures.process")
 
 
+#: What only rank 0 needs, or another backend or command.
+OF_OTHERS = (
+    "schedule",
+    "progress",
+    "search",
+    "store.creation",
+    "store.lock",
+    "store.resume",
+    "store.snapshot",
+    "backends.client",
+    "backends.isolation",
+    "backends.job",
+    "backends.monitoring",
+    "backends.serial",
+    "backends.mpi.master",
+    "backends.mpi.rank_0",
+    "plot_command",
+    "compare_command",
+    "report_command",
+)
+
+#: Modules of the standard library that few evaluations need; each takes a millisecond or two.
+SELDOM = (
+    "csv",
+    "fractions",
+    "hashlib",
+    "importlib.metadata",
+    "json",
+    "shutil",
+    "socket",
+    "statistics",
+    "tempfile",
+    "unicodedata",
+    "uuid",
+)
+
+
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
@@ -116,3 +153,32 @@ def test_rank_0_never_imports_what_only_proposals_need(launch):
     assert "mpi4py.MPI" not in monitor
     assert "scipy" in worker
     assert not worker & {"sklearn", "matplotlib", "pandas", "tqdm"}
+
+
+def test_a_worker_loads_what_evaluating_takes_and_no_more(launch):
+    launch.write(
+        "experiment.py",
+        """
+        import os, sys
+        from phs_mpi import Experiment, Random
+
+        def target(x):
+            open(f"modules-{os.getpid()}.txt", "w").write("\\n".join(sys.modules))
+            return x
+
+        experiment = Experiment(target, {"x": float})
+        experiment.add(4, x=Random(-1, 1))
+        """,
+    )
+    done = launch.phs(3, "experiment.py")
+    assert done.returncode == 0, done.stderr
+    found = [set(path.read_text().split()) for path in launch.folder.glob("modules-*.txt")]
+    assert found
+    code = "from mpi4py import MPI; import argparse, h5py, numpy, sys; print(*sys.modules)"
+    bare = launch(None, "-c", code)
+    assert bare.returncode == 0, bare.stderr
+    of_others = {f"phs_mpi.{name}" for name in OF_OTHERS}
+    for modules in found:
+        assert not (modules - set(bare.stdout.split())) & {*HEAVY, *of_others, *SELDOM}
+        ours = [name for name in modules if name.split(".")[0] == "phs_mpi"]
+        assert len(ours) <= 53, sorted(ours)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,18 +10,13 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from ..experiment import Experiment
+from ..hosts import this_host
 from ..log import Cause, Log, LogEntry, Outcome, Proposal, Status
 from ..progress import Progress
 from ..schedule import Drain, Event, Finished, Instruction, Lost, Proposed, Ready, Start
 from ..store import open_store
-from .base import (
-    Job,
-    Options,
-    announce,
-    conclude,
-    make_job,
-    make_progress,
-)
+from .base import Options
+from .job import Job, announce, conclude, make_job, make_progress
 from .jobtime import ENDLESS, JobTime, requeue_if_due
 from .monitoring import monitored
 from .signals import GraceOver, TimeOver, interrupts
@@ -138,7 +132,7 @@ class ClientLoop:
         self._schedule = job.schedule()
         self._retries = job.experiment.retries
         self._first: dict[int, Proposal] = {}  # of what is tried again
-        self._here = socket.gethostname()
+        self._here = this_host()
         self._unwritten: list[LogEntry] = []
         self._interrupted = False
         self.received: list[int] = []

@@ -30,6 +30,7 @@ from ..experiment import Experiment
 from ..log import Log, Proposal
 from . import base, client, remote, shipping
 from .dask_cluster import connect, mismatches
+from .job import Job
 
 #: Seconds between two looks at which workers there are.
 WATCH_SECONDS = 0.5
@@ -102,7 +103,7 @@ class DaskTransport:
 
     workers = 0  # they announce themselves
 
-    def __init__(self, options: base.Options, job: base.Job, log: Log):
+    def __init__(self, options: base.Options, job: Job, log: Log):
         self._job = job
         self._log = log
         self._timeout = options.dask_timeout

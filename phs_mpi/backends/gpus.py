@@ -10,7 +10,6 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +31,7 @@ OPTION = "--gpus-per-worker"
 ALL = "all"
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """The GPUs that a process sees.
 
     Attributes
@@ -79,7 +77,7 @@ class Seen:
         return cls({CUDA: numbers} if numbers else {}, tuple(numbers), named=False)
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]  # hides tuple.count
         """Number of devices."""
         return len(self.identity)
 

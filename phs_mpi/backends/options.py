@@ -12,7 +12,7 @@ from ..limits import UNLIMITED, Limits
 from ..retries import NO_RETRIES, Retries
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Options:
     """What the command line, or the caller of :func:`phs_mpi.run`, says about a run.
 

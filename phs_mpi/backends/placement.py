@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..hosts import this_host
 from . import gpus, threads
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """What one process gets.
 
     Attributes
@@ -35,14 +33,13 @@ class Place:
         GPUs that are shared out on its node; 0 if none are.
     """
 
-    devices: dict[str, str] = field(default_factory=dict)
-    count: float | None = None
+    devices: Mapping[str, str] = {}  # nobody changes it
+    count: float | None = None  # type: ignore[assignment]  # hides tuple.count
     threads: int | None = None
     among: int = 0
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """What a process finds, from which the places on its node follow.
 
     Attributes
@@ -126,7 +123,7 @@ def of_processes(workers: int, wanted: Any) -> list[Place]:
         If there are too few GPUs.
     """
     found = [Finding.here()] * workers
-    return decide(found, gpus.amount(wanted), socket.gethostname())
+    return decide(found, gpus.amount(wanted), this_host())
 
 
 def of_rank(world: MPI.Comm, wanted: Any) -> Place:
@@ -143,14 +140,14 @@ def of_rank(world: MPI.Comm, wanted: Any) -> Place:
     node = world.Split_type(MPI.COMM_TYPE_SHARED, key=world.Get_rank())
     try:
         found = node.allgather(Finding.here(works=world.Get_rank() != 0))
-        return decide(found, wanted, socket.gethostname())[node.Get_rank()]
+        return decide(found, wanted, this_host())[node.Get_rank()]
     finally:
         node.Free()
 
 
 def remark_of_ranks(world: MPI.Comm, place: Place) -> list[str]:
     """What rank 0 says of the workers' places; called on all ranks."""
-    all_of_them = world.gather((socket.gethostname(), place), root=0)
+    all_of_them = world.gather((this_host(), place), root=0)
     if all_of_them is None:
         return []
     return remark(all_of_them[1:])

@@ -27,6 +27,7 @@ from ..errors import BackendError, PhsError
 from ..experiment import Experiment
 from ..log import Log, Proposal
 from . import base, client, placement, remote, shipping
+from .job import Job
 
 #: Deaths in a row before its first words after which a worker is given up.
 MOST_DEATHS = 3
@@ -116,7 +117,7 @@ class ProcessTransport:
         The client's log, which the loop appends to.
     """
 
-    def __init__(self, places: Sequence[placement.Place], job: base.Job, log: Log):
+    def __init__(self, places: Sequence[placement.Place], job: Job, log: Log):
         self.workers = len(places)
         self._places = places
         self._job = job

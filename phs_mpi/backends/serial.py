@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from ..experiment import Experiment
 from ..log import Log
 from . import base, client, placement
+from .job import Job
 
 
 class SerialTransport:
@@ -17,7 +17,7 @@ class SerialTransport:
 
     workers = 1
 
-    def __init__(self, job: base.Job, log: Log):
+    def __init__(self, job: Job, log: Log):
         self._table = job.table
         self._log = log
         self._worker = base.make_worker(job.experiment, job.table, job.output, number=0)
@@ -56,6 +56,6 @@ class SerialTransport:
 def run(path: Path | Experiment, options: base.Options) -> int:
     """Run an experiment in this process; returns the exit status."""
     (place,) = placement.of_processes(1, options.gpus_per_worker)
-    with placement.applied(replace(place, threads=None)):  # it has the machine to itself
+    with placement.applied(place._replace(threads=None)):  # it has the machine to itself
         experiment = base.load_for(path, options)
         return client.run_client(experiment, options, "serial", SerialTransport)

@@ -13,8 +13,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 #: What libraries read; the first is the one that OpenBLAS and MKL obey as well.
 OMP = "OMP_NUM_THREADS"
@@ -24,8 +24,7 @@ VARIABLES = (OMP, "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LOCAL_SIZES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 
 
-@dataclass(frozen=True)
-class Cores:
+class Cores(NamedTuple):
     """The cores that a process may use.
 
     Attributes

@@ -8,11 +8,9 @@ file system allows one of them; an owner who was only slow may still believe tha
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +57,7 @@ class Lease:
         OSError
             If the file system knows no links either.
         """
-        mine = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex[:12]}")
+        mine = self._path.with_name(f"{self._path.name}.{os.urandom(6).hex()}")
         try:
             mine.write_bytes(owner)
             while True:
@@ -97,6 +95,8 @@ class Lease:
                 raise Taken(owner.decode("utf-8", "replace"))
         except FileNotFoundError:
             return False  # released this very moment
+        import hashlib
+
         digest = hashlib.sha256(owner).hexdigest()[:12]
         claim = self._path.with_name(f"{self._path.name}.{digest}.claim")
         try:

@@ -7,11 +7,11 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import time
 from pathlib import Path
 
 from ..errors import StoreError
+from ..hosts import this_host
 from .lease import EXPIRES, Lease, Taken
 
 # A POSIX lock belongs to the process: it does not keep a second run in the same process out,
@@ -73,7 +73,7 @@ class Lock:
                 with contextlib.suppress(OSError):
                     os.unlink(self.path)
                 break
-        known = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+        known = {"host": this_host(), "pid": os.getpid(), "since": time.time()}
         owner = json.dumps(known).encode()
         if self.supported:
             assert self._descriptor is not None
@@ -180,7 +180,7 @@ def _is_dead(said: bytes) -> bool:
     """Whether the process that took a lease on this machine is gone."""
     try:
         owner = json.loads(said)
-        if owner["host"] != socket.gethostname():
+        if owner["host"] != this_host():
             return False
         os.kill(owner["pid"], 0)
     except ProcessLookupError:

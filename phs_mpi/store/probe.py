@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..hosts import this_host
 from . import hdf5
-from .creation import reserve_rows
 
 #: Rows that each rank writes, interleaved with those of the others. A row is shorter than a
 #: page of memory, so that ranks write into the same pages: a cache that writes back whole pages
@@ -46,17 +44,16 @@ def doubt(comm: Any, path: Path) -> str:
     """
     folder = Path(os.path.realpath(path)).parent
     rank, size = comm.Get_rank(), comm.Get_size()
-    token = comm.bcast(uuid.uuid4().hex, root=0)
+    token = comm.bcast(os.urandom(16).hex(), root=0)
     trial = folder / f".{path.name}.{token[:12]}.trial"
     pattern = np.frombuffer(bytes.fromhex(token), np.uint8)
     try:
-        first = _agree(comm, lambda: _create(trial, size, pattern) if rank == 0 else None)
         # Not together with opening it: that is collective, and would wait for a rank that fails.
         return (
-            first
-            or _agree(comm, lambda: _look(trial, pattern))
-            or _agree(comm, lambda: _write(comm, trial, pattern))
-            or _agree(comm, lambda: _read_back(trial, size, pattern) if rank == 0 else None)
+            _by_rank_0(comm, lambda: _create(trial, size, pattern))
+            or _by_all(comm, lambda: _look(trial, pattern))
+            or _by_all(comm, lambda: _write(comm, trial, pattern))
+            or _by_rank_0(comm, lambda: _read_back(trial, size, pattern))
         )
     finally:
         if rank == 0:
@@ -64,15 +61,26 @@ def doubt(comm: Any, path: Path) -> str:
                 trial.unlink()
 
 
-def _agree(comm: Any, action: Callable[[], Any]) -> str:
+def _by_rank_0(comm: Any, action: Callable[[], Any]) -> str:
+    """Do something on rank 0; on all ranks why it fails, else an empty text."""
+    return comm.bcast("" if comm.Get_rank() else _failure(comm, action), root=0)
+
+
+def _by_all(comm: Any, action: Callable[[], Any]) -> str:
     """Do something on all ranks; the reason of the first that fails, else an empty text."""
-    reason = ""
+    reason = _failure(comm, action)
+    failures = np.zeros(1, "i4")
+    comm.Allreduce(np.array([bool(reason)], "i4"), failures)
+    return next(filter(None, comm.allgather(reason))) if failures[0] else ""
+
+
+def _failure(comm: Any, action: Callable[[], Any]) -> str:
+    """Do something on this rank; why it fails, else an empty text."""
     try:
         action()
     except Exception as error:  # MPI, HDF5 and the system each have errors of their own
-        where = f"rank {comm.Get_rank()} on {socket.gethostname()}"
-        reason = f"{where} {_reason(error)}"
-    return next(filter(None, comm.allgather(reason)), "")
+        return f"rank {comm.Get_rank()} on {this_host()} {_reason(error)}"
+    return ""
 
 
 class _NotWritten(Exception):
@@ -86,6 +94,8 @@ def _reason(error: Exception) -> str:
 
 
 def _create(trial: Path, size: int, pattern: np.ndarray) -> None:
+    from .creation import reserve_rows
+
     with hdf5.load().File(trial, "w", libver=hdf5.LIBVER) as file:
         reserve_rows(file, "rows", ROUNDS * size, _ROW)
         file["pattern"] = pattern

@@ -25,7 +25,6 @@ that was being written when the power went reads as not evaluated.
 
 from __future__ import annotations
 
-import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -204,10 +203,14 @@ def metrics_text(metrics: Mapping[str, float], width: int = MORE_METRICS_WIDTH) 
     >>> metrics_text({"loss": 0.5})
     b'{"loss": 0.5}'
     """
+    if not metrics:
+        return b""
+    import json
+
     kept: dict[str, float] = {}
     whole_text = json.dumps(dict(metrics), ensure_ascii=False).encode("utf-8", "backslashreplace")
-    if not metrics or len(whole_text) <= width:
-        return whole_text if metrics else b""
+    if len(whole_text) <= width:
+        return whole_text
     dropped = len(metrics)
     for name, value in metrics.items():
         longer = {**kept, name: value, "...": dropped}
@@ -358,6 +361,8 @@ def _compare(stored: Any, current: Any, where: str) -> list[str]:
             for i, (then, now) in enumerate(zip(stored, current, strict=True))
             for line in _compare(then, now, f"{where}[{_name(then, i)}]")
         ]
+    import json
+
     # NaN differs from itself, but not as a setting.
     if stored == current or json.dumps(stored) == json.dumps(current):
         return []

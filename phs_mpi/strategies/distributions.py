@@ -7,7 +7,6 @@ the same however many follow, whatever the distribution.
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 
@@ -132,6 +131,8 @@ class NumberDistribution:
             return low * (1 - u) + high * u  # high - low might overflow
         if self.shape == LOG_UNIFORM:
             return np.exp(math.log(low) * (1 - u) + math.log(high) * u)
+        from statistics import NormalDist
+
         # Midpoints: neither 0 nor 1, where the inverse is infinite.
         p = self._p_low + (self._p_high - self._p_low) * (u + 2.0**-54)
         p = np.clip(p, 5e-324, 1 - 2.0**-53)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phs_mpi.hosts import Hosts
+from phs_mpi.hosts import Hosts, this_host
 
 
 @pytest.fixture
@@ -122,3 +124,7 @@ def test_chance_alone_drains_nobody(seed, rate, count, in_a_row):
     # The chance is small, and for one in a run at the very most.
     assert drained <= 1
     assert len(hosts.drained) < count
+
+
+def test_the_name_of_this_machine():
+    assert this_host() == socket.gethostname()

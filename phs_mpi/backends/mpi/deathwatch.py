@@ -12,7 +12,6 @@ import contextlib
 import mmap
 import os
 import select
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -125,6 +124,8 @@ def _shared_bytes(node: MPI.Intracomm) -> mmap.mmap | None:
         path, shared = "", None
         try:
             if first:
+                import tempfile
+
                 file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="phs-", dir=shm))
                 os.ftruncate(file.fileno(), node.Get_size())
                 path = file.name

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from mpi4py import MPI
 
 from ...errors import PhsError
+from ...hosts import this_host
 from ...log import Log, LogEntry
-from ...progress import Progress
-from ...store import Store, open_store, probe
+from ...store import probe
+from ...store.writer import Store, open_store
 from ...table import Table
 from .. import base
 from . import ulfm
 from .deathwatch import DeathWatch
 from .exchange import Exchange, MasterDied
-from .waiting import longest_pause, meet
+from .waiting import any_of, longest_pause, meet
 from .worker_side import same_log_everywhere
+
+if TYPE_CHECKING:
+    from ...progress import Progress
 
 #: Exit status for a defect of ours, or a rank that broke down.
 BROKEN = 70
@@ -46,11 +48,10 @@ def abort(world: MPI.Intracomm, text: str, status: int = BROKEN) -> None:
 
 
 def _cannot_go_on(world: MPI.Intracomm, text: str) -> str:
-    return f"phs_mpi: rank {world.Get_rank()} on {socket.gethostname()} cannot go on:\n{text}\n"
+    return f"phs_mpi: rank {world.Get_rank()} on {this_host()} cannot go on:\n{text}\n"
 
 
-@dataclass
-class Plan:
+class Plan(NamedTuple):
     """What rank 0 tells the others about the run."""
 
     table: Table
@@ -92,7 +93,7 @@ class Side:
         self.own_cores = node.Get_size() <= cores
         self.log = Log(plan.replay)
         self.exchange = Exchange(self.exchange_comm, self.log, plan.table.dtype)
-        self.hosts: list[str] = world.gather(socket.gethostname()) or []
+        self.hosts: list[str] = world.gather(this_host()) or []
         self._stderr = os.dup(2)
         # A job that outlives its ranks has other ways (see ulfm.py).
         self.watch = None if ulfm.enabled() else DeathWatch(world, node, self._neighbour_died)
@@ -143,7 +144,7 @@ class Side:
     def _neighbour_died(self, rank: int, pid: int) -> None:
         time.sleep(ALONE_SECONDS)
         self._say(
-            f"phs_mpi: rank {rank} on {socket.gethostname()} has died (process {pid}); "
+            f"phs_mpi: rank {rank} on {this_host()} has died (process {pid}); "
             f"{self.how_to_go_on()}\n"
         )
         self.leave()
@@ -204,11 +205,10 @@ def together(world: MPI.Intracomm, action):
         value = action()
     except PhsError as caught:
         error = caught
-    meet(world)
-    errors = world.allgather(error)
-    first = next((e for e in errors if e is not None), None)
-    if first is None:
+    if not any_of(world, error is not None):
         return value
+    errors = world.allgather(error)
+    first = next(e for e in errors if e is not None)
     if world.Get_rank() != 0:
         sys.exit(first.exit_status)
     culprit = errors.index(first)

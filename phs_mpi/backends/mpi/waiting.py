@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 #: Longest pause between two looks whether all ranks have come.
 MEETING_SECONDS = 5e-3
 
@@ -105,6 +107,14 @@ def meet(comm: Any) -> None:
     """
     arrived = comm.Ibarrier()
     wait_until(arrived.Test, lambda: False, Backoff(MEETING_SECONDS))
+
+
+def any_of(comm: Any, said: bool) -> bool:
+    """Whether any rank says so; waits for all of them as :func:`meet` does (collective)."""
+    one, all_of_them = np.array([said], "i4"), np.zeros(1, "i4")
+    arrived = comm.Iallreduce(one, all_of_them)  # their sum
+    wait_until(arrived.Test, lambda: False, Backoff(MEETING_SECONDS))
+    return bool(all_of_them[0])
 
 
 def longest_pause(ranks_here: int, cores_here: int) -> float:

@@ -2,6 +2,7 @@ import errno
 import os
 import shutil
 import types
+from importlib import metadata
 
 import h5py
 import numpy as np
@@ -137,3 +138,15 @@ def test_nothing_is_left_of_a_failed_creation(tmp_path, monkeypatch):
     with pytest.raises(StoreError, match=r"cannot write the new file: No space left.*make room"):
         create(tmp_path / "a.h5", make_experiment())
     assert os.listdir(tmp_path) == []
+
+
+def test_versions_are_those_that_the_packages_were_installed_as(tmp_path, monkeypatch):
+    packages = ("numpy", "scipy", "scikit-learn", "h5py", "pytest")
+    expected = {name: metadata.version(name) for name in packages}
+    assert creation.versions((*packages, "no-such-package")) == expected
+    # Where an old tool installed it, and of two that are there the one that is imported.
+    (tmp_path / "Old_Tool.egg-info").mkdir()
+    (tmp_path / "Old_Tool.egg-info" / "PKG-INFO").write_text("Name: Old-Tool\nVersion: 0.3\n")
+    (tmp_path / "numpy-0.1.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert creation.versions(("old-tool", "numpy")) == {"old-tool": "0.3", "numpy": "0.1"}

@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -92,7 +93,7 @@ def test_of_many_that_find_an_expired_one_one_gets_it(tmp_path):
 def test_whether_an_owner_is_dead(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    here = {"host": lock.socket.gethostname(), "since": 0.0}
+    here = {"host": socket.gethostname(), "since": 0.0}
     assert lock._is_dead(json.dumps(here | {"pid": ended.pid}).encode())
     assert not lock._is_dead(json.dumps(here | {"pid": os.getpid()}).encode())
     assert not lock._is_dead(json.dumps({"host": "other", "pid": ended.pid}).encode())
