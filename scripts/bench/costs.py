@@ -4,8 +4,9 @@
 
 Real runs under mpirun in which rank 0 and the workers note the CPU time of each step: serving one
 message (receive, decide, answer), announcing a batch (encode, append, one non-blocking broadcast,
-against ranks and entries), taking one; and what a worker needs between two evaluations, where it
-is given them one by one and where it has one ahead. Beside them the latency of an 8-byte message in the same run.
+against ranks and entries), taking one; and what a worker needs between two evaluations, where it is
+given them one by one and where it has one ahead. Beside them the latency of an 8-byte message in
+the same run.
 """
 
 from __future__ import annotations
