@@ -103,6 +103,7 @@ class WorkerLoop:
             outcome.exchanging, exchanged = so_far - exchanged, so_far
             self._report(proposal, outcome, attempt)
             if outcome.status != Status.DONE:
+                self._look()
                 self._give_back()
         self._exchange.finish(self._backoff)
 
@@ -197,8 +198,7 @@ class WorkerLoop:
 
     def _has_next(self) -> bool:
         """Whether there is a set to begin; waits until that is known."""
-        while not self._stopped and self._request.Test(self._status):
-            self._take()
+        self._look()
         while not self._stopped and not self._starts:
             # Polled: a blocking receive would spin on a core for as long as it waits.
             come = lambda: self._request.Test(self._status)  # noqa: E731
@@ -208,6 +208,11 @@ class WorkerLoop:
 
     def _receive(self) -> MPI.Request:
         return self._comm.Irecv([self._in, MPI.INT64_T], source=0, tag=messages.TAG_TO_WORKER)
+
+    def _look(self) -> None:
+        """Take what rank 0 has sent."""
+        while not self._stopped and self._request.Test(self._status):
+            self._take()
 
     def _take(self) -> None:
         """A message of rank 0 is there."""
