@@ -86,7 +86,8 @@ class Start(NamedTuple):
 
     `chosen` says that the values of this Bayesian set stand in the log, within `log_length`:
     the worker must take those. `attempt` counts from 1; `known` says that an earlier attempt has
-    announced them, so that this one does not.
+    announced them, so that this one does not; `ahead` that the worker begins it only after another,
+    and may give it back.
     """
 
     worker: int
@@ -95,6 +96,7 @@ class Start(NamedTuple):
     chosen: bool = False
     attempt: int = 1
     known: bool = False
+    ahead: bool = False
 
 
 class Wait(NamedTuple):

@@ -301,7 +301,8 @@ class Schedule:
             return []
         self._pool.take(index)
         self.ahead.setdefault(worker, deque()).append(index)
-        return [Start(worker, index, self.log_length, False, self.attempts.number(index))]
+        attempt = self.attempts.number(index)
+        return [Start(worker, index, self.log_length, attempt=attempt, ahead=True)]
 
     def _goes_on(self, worker: int) -> bool:
         """Whether a worker that has finished a set had another one ahead, which it begins."""

@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from conftest import DaskCluster, environment
 
@@ -86,7 +88,8 @@ def run(request, launch):
 def calls(folder: Path) -> dict[tuple[int, int], list[dict]]:
     """What the target itself has written down, by set and repeat."""
     found = defaultdict(list)
-    for line in (folder / "calls.txt").read_text().splitlines():
+    path = folder / "calls.txt"
+    for line in path.read_text().splitlines() if path.exists() else ():
         call = json.loads(line)
         found[call["index"], call["repeat"]].append(call)
     return found
@@ -209,10 +212,17 @@ experiment.add(how="stops", times=2, x=1.5)
 """,
     )
     process = launch.start(ranks, "-m", "phs_mpi", "experiment.py")
+    deadline = time.monotonic() + 60
+    while len(calls(launch.folder)[0, 0]) < 2:  # the second attempt waits for the file
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    started = psutil.Process(process.pid).children(recursive=True)
     (launch.folder / "pid.new").write_text(str(process.pid))
     (launch.folder / "pid.new").rename(launch.folder / "pid")
     process.communicate(timeout=60)
     assert process.returncode != 0
+    # Ranks end a moment after their launcher; until then the file is theirs.
+    assert not psutil.wait_procs(started, timeout=30)[1]
     snapshot = read(launch.folder / "experiment.h5", verify=True)
     assert not snapshot.finished.any()
     assert not len(snapshot.torn)

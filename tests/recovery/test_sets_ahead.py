@@ -8,7 +8,6 @@ import signal
 import time
 
 import h5py
-import pytest
 from test_kill import children, lines, rank_of, wait_for
 
 from phs_mpi.log import EntryKind, Status
@@ -80,9 +79,8 @@ def test_workers_go_on_while_rank_0_does_not_answer(launch):
     assert set(log["kind"]) == {EntryKind.STARTED, EntryKind.COMPLETED}
 
 
-@pytest.mark.parametrize("options", [(), ("--rank-0-writes",)], ids=str)
-def test_what_is_ahead_is_given_back_when_the_run_is_to_stop(launch, options):
-    process = start(launch, "False", *options)
+def test_what_is_ahead_is_given_back_when_the_run_is_to_stop(launch):
+    process = start(launch, "False")
     try:
         wait_for(lambda: len(lines(launch.folder, "start")) == 42, process)
         time.sleep(0.5)
@@ -95,8 +93,27 @@ def test_what_is_ahead_is_given_back_when_the_run_is_to_stop(launch, options):
     assert process.returncode == 3, err
     assert len(lines(launch.folder, "start")) == 42
     assert f"{SETS - 42} parameter sets are left" in err
-    done = launch.phs(3, "experiment.py", *options)
+    done = launch.phs(3, "experiment.py")
     assert done.returncode == 0, done.stderr
+    assert sorted(lines(launch.folder, "start")) == list(range(SETS))
+
+
+def test_none_where_a_row_is_on_disk_only_when_rank_0_answers(launch):
+    process = start(launch, "False", "--rank-0-writes")
+    try:
+        wait_for(lambda: len(lines(launch.folder, "start")) == 42, process)
+        time.sleep(0.5)
+        master = rank_0(process)
+        os.kill(master, signal.SIGSTOP)
+        (launch.folder / "go").touch()
+        wait_for(lambda: len(lines(launch.folder, "end")) == 42, process)
+        time.sleep(1)
+        assert len(lines(launch.folder, "start")) == 42
+        os.kill(master, signal.SIGCONT)
+        _, err = process.communicate(timeout=100)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
     assert sorted(lines(launch.folder, "start")) == list(range(SETS))
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phs_mpi.backends.mpi import messages
+from phs_mpi.events import Start
 from phs_mpi.log import EntryKind, LogEntry
 
 ROW = np.dtype([("x", "f8"), ("s", "S12")])
@@ -93,15 +94,6 @@ def test_proposed_values_stand_in_the_message():
     assert found == row(7.0)
 
 
-@pytest.mark.parametrize("chosen", [False, True])
-@pytest.mark.parametrize("known", [False, True])
-@pytest.mark.parametrize("attempt", [1, 2, 1001])
-def test_how_a_set_is_to_be_started(chosen, known, attempt):
-    word = messages.encode_how(chosen, attempt, known)
-    assert 0 < word < 2**63
-    assert messages.decode_how(word) == (chosen, attempt, known)
-
-
 @given(st.booleans(), st.floats(0, 1e9))
 def test_what_done_says_of_an_evaluation(again, seconds):
     arrived = messages.decode_done(messages.encode_done(again, seconds))
@@ -109,10 +101,7 @@ def test_what_done_says_of_an_evaluation(again, seconds):
     assert arrived[1] == pytest.approx(seconds, abs=1e-6)
 
 
-@given(st.booleans(), st.integers(1, 1000), st.booleans())
-def test_how_a_set_is_to_be_evaluated(chosen, attempt, known):
-    assert messages.decode_how(messages.encode_how(chosen, attempt, known)) == (
-        chosen,
-        attempt,
-        known,
-    )
+@given(st.booleans(), st.integers(1, 1000), st.booleans(), st.booleans())
+def test_how_a_set_is_to_be_evaluated(chosen, attempt, known, ahead):
+    how = messages.decode_how(messages.encode_how(Start(1, 2, 3, chosen, attempt, known, ahead)))
+    assert how == messages.How(chosen=chosen, known=known, ahead=ahead, attempt=attempt)

@@ -297,8 +297,8 @@ class TestAhead:
 
     def test_it_goes_on_with_them_in_order(self, schedule):
         schedule.handle(Ready(1))
-        assert schedule.handle(More(1)) == [Start(1, 1, 1)]
-        assert schedule.handle(More(1)) == [Start(1, 2, 1)]
+        assert schedule.handle(More(1)) == [Start(1, 1, 1, ahead=True)]
+        assert schedule.handle(More(1)) == [Start(1, 2, 1, ahead=True)]
         schedule.take_entries()
         assert schedule.handle(Finished(1, 0)) == []
         assert [(e.kind, e.index) for e in schedule.take_entries()] == [
@@ -346,7 +346,7 @@ class TestAhead:
         schedule.handle(Ready(1))
         assert schedule.handle(More(1)) == []
         assert schedule.handle(Ready(2)) == [Start(2, 1, 1)]
-        assert schedule.handle(More(1)) == [Start(1, 2, 1)]
+        assert schedule.handle(More(1)) == [Start(1, 2, 1, ahead=True)]
         schedule.check()
 
     def test_none_that_bayesian_sets_wait_for(self):

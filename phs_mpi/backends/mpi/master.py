@@ -105,7 +105,8 @@ class Master:
         self._on_tick = on_tick
         self._on_death = on_death
         self._workers = set(range(1, comm.Get_size()))  # that have not been told to stop
-        self._ahead = Ahead(schedule, len(self._workers))
+        # Where rank 0 writes the rows, its next START says that the last one is on disk.
+        self._ahead = Ahead(schedule, len(self._workers)) if commit is None else None
         self._recalled = False
         self._out = messages.to_worker()
         self._dying: set[int] = set()  # dead, but something of theirs may still be on its way
@@ -186,7 +187,9 @@ class Master:
             self._rhythm.ended(time.monotonic())
             self._backoff.longest = self._rhythm.pause(len(self._workers))
             instructions = self._schedule.handle(event)
-            self._carry_out(instructions + self._ahead.after(worker, seconds, math.isnan(result)))
+            if self._ahead is not None:
+                instructions += self._ahead.after(worker, seconds, math.isnan(result))
+            self._carry_out(instructions)
             return
         elif kind == messages.PROPOSED:
             event = Proposed(worker, index, messages.row_in(buffer, self._row))
@@ -230,11 +233,10 @@ class Master:
                     if not (isinstance(other, Start) and other.worker == instruction.worker):
                         break
                     count += 1
-                for k, (_, index, log_length, chosen, attempt, known) in enumerate(
-                    cast("Sequence[Start]", instructions[place : place + count])
-                ):
-                    how = messages.encode_how(chosen, attempt, known)
-                    self._out[k] = messages.START, index, log_length, how
+                for k in range(count):
+                    start = cast("Start", instructions[place + k])
+                    how = messages.encode_how(start)
+                    self._out[k] = messages.START, start.index, start.log_length, how
             elif isinstance(instruction, Wait):
                 self._out[0, 0] = messages.WAIT
             else:

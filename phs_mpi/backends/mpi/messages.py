@@ -15,11 +15,11 @@ worker to 0    DONE         index, result, how         its row is committed; `ho
 worker to 0    BACK         number                     sets that it had ahead and does not
                                                        begin; they follow under INDICES
 worker to 0    FATAL                                   cannot go on; a text follows (TEXT)
-0 to worker    START        index, log length, how     evaluate this set, after those that
-                                                       it has; `how`: which attempt, and
-                                                       whether with the values that the log
-                                                       has for it (see :func:`encode_how`)
-0 to worker    RECALL                                  give back what you have not begun
+0 to worker    START        index, log length, how     evaluate this set; `how`: after those
+                                                       that it has, which attempt, with the
+                                                       values that the log has for it (see
+                                                       :func:`encode_how`)
+0 to worker    RECALL                                  give back what you have ahead
 0 to worker    WAIT                                    nothing now; START or STOP follows
 0 to worker    STOP                                    nothing more
 =============  ===========  =========================  ==================================
@@ -37,6 +37,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...events import Start
 from ...log import EntryKind, LogEntry
 
 TAG_TO_MASTER = 1
@@ -105,14 +106,23 @@ class Header(NamedTuple):
     rows: int
 
 
-def encode_how(chosen: bool, attempt: int, known: bool) -> int:
+def encode_how(start: Start) -> int:
     """The last word of START, from the fields of the schedule's instruction."""
-    return chosen | known << 1 | attempt << 2
+    return start.chosen | start.known << 1 | start.ahead << 2 | start.attempt << 3
 
 
-def decode_how(word: int) -> tuple[bool, int, bool]:
+class How(NamedTuple):
+    """What the last word of START says; see :class:`phs_mpi.events.Start`."""
+
+    chosen: bool
+    known: bool
+    ahead: bool
+    attempt: int
+
+
+def decode_how(word: int) -> How:
     """Inverse of :func:`encode_how`."""
-    return bool(word & 1), word >> 2, bool(word & 2)
+    return How(bool(word & 1), bool(word & 2), bool(word & 4), word >> 3)
 
 
 def encode_done(again: bool, seconds: float) -> int:

@@ -84,7 +84,7 @@ class WorkerLoop:
         self._request = self._receive()
         self._status = MPI.Status()
         self._stopped = False
-        self._starts: deque[tuple[int, int, int]] = deque()  # what it has: index, log length, how
+        self._starts: deque[tuple[int, int, messages.How]] = deque()  # index, log length, how
 
     def run(self) -> None:
         """Work until rank 0 says stop, then see the exchange to its end."""
@@ -93,15 +93,14 @@ class WorkerLoop:
         self._send(messages.READY)
         while self._has_next():
             index, log_length, how = self._starts.popleft()
-            chosen, attempt, known = messages.decode_how(how)
-            proposal, proposing = self._propose(index, log_length, chosen, known)
+            proposal, proposing = self._propose(index, log_length, how.chosen, how.known)
             waiting = time.perf_counter() - idle_since - proposing
             outcome = self._worker.evaluate(proposal)
             idle_since = time.perf_counter()
             outcome.proposing, outcome.waiting = proposing, waiting
             so_far = self._exchange.seconds
             outcome.exchanging, exchanged = so_far - exchanged, so_far
-            self._report(proposal, outcome, attempt)
+            self._report(proposal, outcome, how.attempt)
             if outcome.status != Status.DONE:
                 self._look()
                 self._give_back()
@@ -219,7 +218,7 @@ class WorkerLoop:
         count = self._status.Get_count(MPI.INT64_T) // messages.MESSAGE_WORDS
         for kind, index, log_length, how in self._in[:count].tolist():
             if kind == messages.START:
-                self._starts.append((index, log_length, how))
+                self._starts.append((index, log_length, messages.decode_how(how)))
             elif kind == messages.RECALL:
                 self._give_back()
             elif kind == messages.STOP:
@@ -228,10 +227,10 @@ class WorkerLoop:
         self._request = self._receive()
 
     def _give_back(self) -> None:
-        """Let rank 0 have what has not been begun."""
-        if self._starts:
-            indices = [index for index, _, _ in self._starts]
-            self._starts.clear()
+        """Let rank 0 have what was ahead, and not what it has sent in answer to DONE."""
+        indices = [index for index, _, how in self._starts if how.ahead]
+        if indices:
+            self._starts = deque(start for start in self._starts if not start[2].ahead)
             self._send(messages.BACK, len(indices))
             self._comm.send(indices, dest=0, tag=messages.TAG_INDICES)
 
