@@ -271,17 +271,21 @@ class Schedule:
             self._pool.put(index)
 
     def _take_back(self, event: Returned) -> list[Instruction]:
-        """A worker does not begin what it has ahead; its first may count as running here."""
-        worker, indices = event.worker, list(event.indices)
-        ahead = list(self.ahead.get(worker, ()))
-        running = self.running.get(worker)
-        if indices != ahead and indices != [running, *ahead]:
+        """A worker does not begin these: the first may count as running, others be on their way."""
+        worker, running = event.worker, self.running.get(event.worker)
+        ahead = self.ahead.get(worker, deque())
+        has = [*ahead] if running not in event.indices else [running, *ahead]
+        if [*event.indices] != has[: len(event.indices)]:
             raise InvalidEvent(f"{event} in state {self._describe()}, ahead {ahead}")
-        if indices != ahead:
-            # By what it has finished, it should have gone on with this one.
-            self._lose_running(worker)
-        self._give_up_ahead(worker)
-        if worker in self.running:
+        for index in event.indices:
+            if index == running:
+                # By what it had finished, it should have gone on with this one.
+                self._lose_running(worker)
+            else:
+                self._pool.put(ahead.popleft())
+        if not ahead:
+            self.ahead.pop(worker, None)
+        if worker in self.running or self._goes_on(worker):
             return self._wake()
         return self._next_for(worker) + self._wake()
 

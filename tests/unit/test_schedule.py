@@ -240,7 +240,11 @@ def test_whatever_happens_every_index_is_evaluated_once(
             fresh += 1
         elif worker in ahead and returned < 3 and data.draw(st.integers(0, 3)) == 0:
             returned += 1
-            handle(Returned(worker, ahead.pop(worker)))
+            indices = ahead.pop(worker)
+            count = data.draw(st.integers(1, len(indices)))  # others are on their way to it
+            if indices[count:]:
+                ahead[worker] = indices[count:]
+            handle(Returned(worker, indices[:count]))
         else:
             del running[worker]
             announced.discard(worker)
@@ -254,10 +258,15 @@ def test_whatever_happens_every_index_is_evaluated_once(
             handle(Finished(worker, index, leaves, data.draw(st.floats(0, 1))))
             if following and not leaves and returned < 6 and data.draw(st.booleans()):
                 returned += 1
-                # As after a failure: it goes on with none of what it had.
+                # As after a failure: of what it has it begins none; others may be on their way.
+                count = data.draw(st.integers(1, len(following)))
                 del running[worker]
                 ahead.pop(worker, None)
-                handle(Returned(worker, following))
+                if following[count:]:
+                    running[worker] = following[count]
+                if following[count + 1 :]:
+                    ahead[worker] = following[count + 1 :]
+                handle(Returned(worker, following[:count]))
             if leaves:
                 handle(Ready(fresh))
                 fresh += 1
@@ -335,11 +344,25 @@ class TestAhead:
             (EntryKind.STARTED, 1),
         ]
 
+    def test_it_gives_back_what_it_has_and_goes_on_with_what_is_on_its_way(self, schedule):
+        schedule.handle(Ready(1))
+        for _ in range(3):
+            schedule.handle(More(1))
+        schedule.handle(Finished(1, 0))
+        assert schedule.handle(Returned(1, [1, 2])) == []
+        assert schedule.running == {1: 3}
+        assert not schedule.ahead
+        assert schedule.handle(Ready(2))[0].index == 1
+
     def test_what_it_does_not_have_is_refused(self, schedule):
         schedule.handle(Ready(1))
         schedule.handle(More(1))
+        schedule.handle(Ready(2))
         with pytest.raises(InvalidEvent):
-            schedule.handle(Returned(1, [5]))
+            schedule.handle(Returned(2, [5]))
+        for indices in ([5], [1, 3], [0, 2]):
+            with pytest.raises(InvalidEvent):
+                schedule.handle(Returned(1, indices))
 
     def test_none_behind_one_that_has_to_be_proposed(self):
         schedule = Schedule(range(3), 3, lambda index: index == 1)
