@@ -32,7 +32,7 @@ BENCHES = {
     "soak": ("soak", "a long run of 64 ranks: everything accounted for, memory, utilisation"),
     "simulate": (
         "simulate",
-        "up to 10,000 workers, simulated; beside real runs of up to 64",
+        "up to 100,000 workers, simulated; beside real runs of up to 64",
     ),
     "profiles": ("profiles", "what takes the processor's time: a profile behind each bottleneck"),
     "dask": ("dask_traffic", "what the Dask backend sends"),

@@ -3,7 +3,7 @@
     python scripts/bench/simulate.py                     # all tables, with the committed costs
     python scripts/bench/simulate.py --costs FILE        # with those of run.py costs --json FILE
     python scripts/bench/simulate.py --validate          # beside real runs on 4 to 64 ranks here
-    python scripts/bench/run.py simulate                 # both, but for 100,000 workers
+    python scripts/bench/run.py simulate                 # both
 
 The model is that of simulation.py. Costs are those of messages within one machine; a network's
 latency is a few microseconds more, which nothing here depends on.
@@ -163,7 +163,7 @@ def measure(quick: bool) -> Report:
         tables = [scale(costs, (64, 200), MEANS[:2]), saturated(costs, [(200, 1.0)])]
         tables.append(drawn(costs, [64]))
     else:
-        tables = [scale(costs, WORKERS[:3], MEANS), saturated(costs, LIMITS[:2])]
+        tables = [scale(costs, WORKERS, MEANS), saturated(costs, LIMITS)]
         tables.append(drawn(costs, [1000, 10_000]))
     return Report([*tables, _validation(costs, quick)])
 
