@@ -65,8 +65,6 @@ PreemptMode=REQUEUE
 ReturnToService=2
 SlurmdParameters=config_overrides
 MailProg=/bin/true
-Prolog={folder}/prolog
-PrologFlags=Alloc
 SlurmdTimeout=10
 SlurmctldTimeout=10
 KillWait=5
@@ -223,13 +221,6 @@ class Cluster:
         (self.folder / "plugstack.conf").touch()
         hosts = ["localhost", socket.gethostname(), *self.nodes]
         (self.folder / "hosts").write_text(f"127.0.0.1 {' '.join(hosts)}\n")
-        # SLURM 22.05 may leave the socket of a step that it has cancelled, and then cannot make the
-        # same one when the job is run again.
-        prolog = self.folder / "prolog"
-        prolog.write_text(
-            f'#!/bin/sh\nrm -f {self.folder}/spool.*/stepd.slurm.pmix."$SLURM_JOB_ID".*\n'
-        )
-        prolog.chmod(0o755)
         # SLURM wants devices, which it counts and names to jobs; these compute nothing.
         for number in range(gpus):
             (self.folder / f"gpu{number}").symlink_to("/dev/null")

@@ -60,9 +60,10 @@ def lead(
         job.close()
     if side is None:
         meet(world)
-    status = world.bcast(status, root=0) if side is None else side.share(status)
-    # The other ranks have closed the file as well: SLURM may end the job any moment now.
+    # The other ranks have closed the file as well: SLURM may end the job any moment now. They wait
+    # for the status: where they are ended in MPI_Finalize, SLURM 22.05 may not get rid of the step.
     requeue_if_due(options, progress, *ending)
+    status = world.bcast(status, root=0) if side is None else side.share(status)
     return status if side is None else side.end(status)
 
 
