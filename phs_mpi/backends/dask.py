@@ -29,7 +29,7 @@ from ..evaluation import evaluation_folder
 from ..experiment import Experiment
 from ..log import Log, Proposal
 from . import base, client, remote, shipping
-from .dask_cluster import connect, mismatches
+from .dask_cluster import connect, mismatches, silence
 from .job import Job
 
 #: Seconds between two looks at which workers there are.
@@ -392,6 +392,10 @@ class DaskTransport:
             if slot.task is not None:
                 slot.task.cancel()
         if self._client.status == "running":
+            if self._owned:
+                silencing: Any = self._client.run(silence, on_error="ignore")
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(silencing, timeout=2)
             calls = [self._call(slot, remote.leave, self._shipment.run) for slot in idle]
             await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), timeout=2)
 

@@ -108,14 +108,24 @@ def _find(address: str, begun: float, timeout: float) -> None:
     )
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Dask logs what we say in our own words, and warns of any difference in versions."""
+def silence() -> dict[str, int]:
+    """Let Dask's loggers in this process say nothing any more; returns the levels they had.
+
+    Called by name in the workers of our own cluster before it is closed, too: a heartbeat that
+    the end cuts short is a traceback there.
+    """
     # Each has a level of its own, which Dask's configuration sets.
     names = [n for n in logging.root.manager.loggerDict if n.split(".")[0] == "distributed"]
     before = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    return before
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Dask logs what we say in our own words, and warns of any difference in versions."""
+    before = silence()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VersionMismatchWarning)
         try:

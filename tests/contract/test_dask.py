@@ -207,6 +207,30 @@ def test_a_local_cluster_when_no_scheduler_is_given(launch):
     assert sorted(map(int, lines(launch.folder / "ended"))) == list(range(40))
 
 
+def test_what_a_local_clusters_workers_log_while_it_is_closed_is_not_shown(launch):
+    # As a heartbeat does that the end cuts short: by chance, and with a traceback.
+    launch.write(
+        "preload.py",
+        """
+        import logging
+
+        def dask_setup(worker):
+            logging.getLogger("distributed.worker").error("heard at the start")
+
+        def dask_teardown(worker):
+            open("torn-down", "w").close()
+            logging.getLogger("distributed.worker").error("heard at the end")
+        """,
+    )
+    launch.write("experiment.py", LOGGED.replace("sleep(0.2)", "sleep(0.01)"))
+    preload = {"DASK_DISTRIBUTED__WORKER__PRELOAD": str(launch.folder / "preload.py")}
+    done = launch.phs(None, "experiment.py", "--backend", "dask", "--workers", "2", **preload)
+    assert done.returncode == 0, done.stderr
+    assert (launch.folder / "torn-down").exists()
+    assert "heard at the start" in done.stderr
+    assert "heard at the end" not in done.stderr
+
+
 @pytest.mark.parametrize("local", [True, False])
 def test_an_interrupt_drains_and_a_second_one_stops(launch, dask_cluster, local):
     where = ("--backend", "dask", "--workers", "2")
