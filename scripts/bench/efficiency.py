@@ -6,7 +6,8 @@ Work is what the evaluations were asked to take, wall time reaches from the firs
 evaluation to the end of the last. Since the last evaluations do not end together, the best that
 anybody could reach is below 1: the ceiling is that of the same lengths in the same order, given out
 at no cost. Evaluations are asleep (then workers may be more than cores), or compute, on as many
-workers as there are cores: rank 0 then shares them. Other tools run the same lengths.
+workers as there are cores: rank 0 then shares them. Other tools, and processes that do nothing else,
+run the same lengths.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import NamedTuple
 
 from durations import duration, ideal
 from harness import PEERS, Goal, Report, Table, peer_python, peer_versions
-from overhead import HERE, mpirun
+from overhead import HERE, MPI_PEERS, mpirun, peer_ranks
 
 from phs_mpi import analysis
 from phs_mpi.store import read
@@ -100,28 +101,35 @@ def peer(name: str, case: Case) -> float:
     if name == "futures":
         output = mpirun(case.workers + 1, "-m", "mpi4py.futures", *arguments)
     else:
-        output = mpirun(case.workers + 1, *arguments, python=peer_python())
+        output = mpirun(peer_ranks(name, case.workers), *arguments, python=peer_python())
     return case.efficiency(float(re.search(r"took ([\d.e-]+)", output)[1]))
 
 
-SLEEPER = """
+BARE = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from durations import duration
-lengths = [duration(int(index), float(sys.argv[2])) for index in sys.argv[3:]]
-begun = time.perf_counter()
+mean, kind, *indices = sys.argv[2:]
+lengths = [duration(int(index), float(mean)) for index in indices]
+begun, x = time.perf_counter(), 1.0
 for length in lengths:
-    time.sleep(length)
+    if kind == "asleep":
+        time.sleep(length)
+    else:
+        until = time.thread_time() + length
+        while time.thread_time() < until:
+            for _ in range(1000):
+                x = x * 1.0000001
 print(sum(lengths) / (time.perf_counter() - begun))
 """
 
 
-def sleeping(case: Case) -> float:
-    """Share that is left of the ceiling where processes only sleep the lengths: a raw limit."""
+def bare(case: Case) -> float:
+    """Share that is left of the ceiling where processes do only this: a raw limit."""
     started = []
     for worker in range(case.workers):
         indices = map(str, range(worker, case.count, case.workers))
-        command = [sys.executable, "-c", SLEEPER, str(HERE), str(case.mean), *indices]
+        command = [sys.executable, "-c", BARE, str(HERE), str(case.mean), case.kind, *indices]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
     shares = [float(process.communicate()[0]) for process in started]
     return sum(shares) / len(shares)
@@ -163,19 +171,21 @@ def measure(quick: bool) -> Report:
             "efficiency",
             "ceiling",
             "of the ceiling",
+            "bare processes, of it",
             "evaluating, proposing, waiting",
         ],
     )
     for case in measured:
         found, shares = ours(case)
         share = found / case.ceiling()
+        alone = "" if case.searched or case.workers > cores else f"{bare(case):.4f}"
         split = ", ".join(f"{100 * value:.1f} %" for value in shares)
         evaluations = f"{case.count} ({case.searched})"
         if case.searched:
             evaluations += f", {case.parameters} parameter{'s' if case.parameters > 1 else ''}"
         table.rows.append(
             [case.mean, case.workers, evaluations, case.kind]
-            + [f"{found:.4f}", f"{case.ceiling():.4f}", f"{share:.4f}", split]
+            + [f"{found:.4f}", f"{case.ceiling():.4f}", f"{share:.4f}", alone, split]
         )
         name = f"mean {case.mean:g} s, {case.workers} workers, {case.kind}"
         if case.searched:
@@ -186,11 +196,11 @@ def measure(quick: bool) -> Report:
             report.goals.append(Goal(f"of the ceiling, {name}", goal, share))
     beside = Case(3, 20, 0.01) if quick else Case(3, 300, 0.05)
     names = {"phs_mpi": lambda: ours(beside)[0], "mpi4py.futures": lambda: peer("futures", beside)}
-    for tool in ("schwimmbad", "libensemble"):
+    for tool, (name, _) in MPI_PEERS.items():
         if peer_python() is None or not peer_versions()[tool]:
-            report.left_out.append(f"{tool}: not in {PEERS} (scripts/bench/peers.sh puts it there)")
+            report.left_out.append(f"{name}: not in {PEERS} (scripts/bench/peers.sh puts it there)")
         else:
-            names[tool] = lambda tool=tool: peer(tool, beside)
+            names[name] = lambda tool=tool: peer(tool, beside)
     tools = Table(
         f"Beside other tools: {beside.workers} workers, {beside.count} evaluations of "
         f"{1e3 * beside.mean:g} ms asleep",
@@ -199,9 +209,9 @@ def measure(quick: bool) -> Report:
     for name, found_by in names.items():
         found = found_by()
         tools.rows.append([name, f"{found:.4f}", f"{found / beside.ceiling():.4f}"])
-    bare = sleeping(beside)
+    alone = bare(beside)
     tools.rows.append(
-        ["processes that only sleep", f"{bare * beside.ceiling():.4f}", f"{bare:.4f}"]
+        ["processes that only sleep", f"{alone * beside.ceiling():.4f}", f"{alone:.4f}"]
     )
     report.tables += [table, tools]
     return report

@@ -17,11 +17,13 @@ from pathlib import Path
 
 import psutil
 
-#: Environment of the tools that others wrote; made by peers.sh.
-PEERS = Path(os.environ.get("PEERS", Path(__file__).resolve().parents[2] / ".venv-peers"))
+#: Environment of the tools that others wrote; made by peers.sh, beside that of other searches.
+PEERS = Path(
+    os.environ.get("PEERS", f"{Path(__file__).resolve().parents[2] / '.venv-peers'}") + "-mpi"
+)
 
 PACKAGES = ("mpi4py", "numpy", "h5py", "scipy", "scikit-learn", "distributed", "optuna")
-PEER_PACKAGES = ("mpi4py", "schwimmbad", "libensemble")
+PEER_PACKAGES = ("mpi4py", "schwimmbad", "libensemble", "propulate", "deephyper")
 
 
 @dataclass

@@ -153,12 +153,26 @@ def measure(quick: bool) -> Report:
         ),
         Goal("store on, of mpi4py.futures", 1.0, ours / rate["mpi4py.futures"]),
     ]
-    if JOURNAL in rate:
-        report.goals.append(Goal(f"store on, of {JOURNAL}", 3.0, ours / rate[JOURNAL]))
+    for name in (JOURNAL, *(MPI_PEERS[peer][0] for peer in ("propulate", "deephyper"))):
+        if name in rate:  # these record what they find
+            report.goals.append(Goal(f"store on, of {name}", 3.0, ours / rate[name]))
     return report
 
 
 JOURNAL = "Optuna, three processes, journal file"
+
+#: Tools of their own environment, and of how many of the evaluations they do one: slow ones few.
+MPI_PEERS = {
+    "schwimmbad": ("schwimmbad", 1),
+    "libensemble": ("libEnsemble", 1),
+    "propulate": ("Propulate", 5),
+    "deephyper": ("DeepHyper, random search", 10),
+}
+
+
+def peer_ranks(peer, workers):
+    """Ranks of so many workers: Propulate alone has no further one that gives them out."""
+    return workers if peer == "propulate" else workers + 1
 
 
 def others(evaluations, quick):
@@ -170,12 +184,13 @@ def others(evaluations, quick):
         )
     }
     left_out = []
-    for peer, name in (("schwimmbad", "schwimmbad"), ("libensemble", "libEnsemble")):
+    for peer, (name, share) in MPI_PEERS.items():
         if python is None or not peer_versions()[peer]:
             left_out.append(f"{name}: not in {PEERS} (scripts/bench/peers.sh puts it there)")
             continue
-        measures[name] = lambda peer=peer: _rate(
-            mpirun(4, program, peer, evaluations, python=python), evaluations
+        count = evaluations // share
+        measures[name] = lambda peer=peer, count=count: _rate(
+            mpirun(peer_ranks(peer, 3), program, peer, count, python=python), count
         )
     for package, name, peer, few in (
         ("distributed", "dask, one call at a time", "dask", 300),

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Makes an environment in which scripts/bench/search_methods.py and run.py find the other tools: they
-# are no dependencies of phs_mpi and must not change its environment.
+# Makes two environments of other tools, which are no dependencies of phs_mpi and must not change its
+# own: one in which scripts/bench/search_methods.py finds other searches, and, with -mpi after its name,
+# one of tools that scripts/bench/run.py measures beside phs_mpi (Propulate takes an older NumPy).
 #
-#   PEERS=.venv-peers   the environment
+#   PEERS=.venv-peers   the first of them
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 venv=${PEERS:-.venv-peers}
@@ -15,8 +16,13 @@ pip install -q numpy scipy scikit-learn threadpoolctl h5py tqdm cloudpickle optu
     { pip install -q --no-index --no-deps torch 2>/dev/null; pip install -q torch; }
 pip install -q botorch
 pip install -q scikit-optimize || echo "scikit-optimize cannot be installed here: it is left out" >&2
-# What run.py measures beside phs_mpi; mpi4py must find the MPI of the mpirun that starts it.
-pip install -q mpi4py schwimmbad libensemble ||
-    echo "mpi4py, schwimmbad and libensemble cannot be installed here: they are left out" >&2
 pip install -q --no-deps --no-build-isolation -e . || pip install -q --no-deps -e .
-pip list 2>/dev/null | grep -iE '^(optuna|torch|botorch|gpytorch|scikit-optimize|numpy|scipy|mpi4py|schwimmbad|libensemble) '
+pip list 2>/dev/null | grep -iE '^(optuna|torch|botorch|gpytorch|scikit-optimize|numpy|scipy) '
+
+# mpi4py must find the MPI of the mpirun that starts it. Each tool is left out where it cannot be installed.
+venv=$venv-mpi
+[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+for tool in mpi4py schwimmbad libensemble propulate deephyper; do
+    pip install -q "$tool" || echo "$tool cannot be installed here: it is left out" >&2
+done
+pip list 2>/dev/null | grep -iE '^(numpy|mpi4py|schwimmbad|libensemble|propulate|deephyper) '

@@ -28,6 +28,11 @@ class Target:
             time.sleep(duration(int(index), self.mean))
         return index
 
+    def of_job(self, job) -> float:
+        """As DeepHyper calls it; jobs are numbered after a dot."""
+        self(int(job.id.split(".")[-1]))
+        return job.parameters["x"]
+
 
 def futures(target: Target, count: int) -> float | None:
     """mpi4py.futures, the next call when one comes back; run with ``-m mpi4py.futures``."""
@@ -100,7 +105,60 @@ def libensemble(target: Target, count: int) -> float | None:
     return time.perf_counter() - begun if comm.Get_rank() == 0 else None
 
 
-PEERS = {"futures": futures, "schwimmbad": schwimmbad, "libensemble": libensemble}
+def propulate(target: Target, count: int) -> float | None:
+    """Its genetic algorithm; every rank evaluates, and one of them dumps all to a file in turn."""
+    import random
+    from pathlib import Path
+
+    from mpi4py import MPI
+    from propulate import Propulator
+    from propulate.utils import get_default_propagator
+
+    comm = MPI.COMM_WORLD
+    turn = iter(range(comm.Get_rank(), count, comm.Get_size()))
+
+    def loss(individual):
+        target(next(turn))
+        return individual["x"]
+
+    generator = random.Random(comm.Get_rank())
+    limits = {"x": (0.0, 1.0)}
+    optimiser = Propulator(
+        loss_fn=loss,
+        propagator=get_default_propagator(pop_size=8, limits=limits, rng=generator),
+        rng=generator,
+        generations=count // comm.Get_size(),
+        checkpoint_path=Path(comm.bcast(tempfile.mkdtemp())),
+    )
+    comm.Barrier()
+    begun = time.perf_counter()
+    optimiser.propulate(logging_interval=count, debug=0)
+    return time.perf_counter() - begun if comm.Get_rank() == 0 else None
+
+
+def deephyper(target: Target, count: int) -> float | None:
+    """Its random search with its MPI evaluator; it dumps the results to a file."""
+    from deephyper.evaluator import Evaluator
+    from deephyper.hpo import HpProblem, RandomSearch
+
+    problem = HpProblem()
+    problem.add_hyperparameter((0.0, 1.0), "x")
+    with Evaluator.create(target.of_job, method="mpicomm") as evaluator:
+        if not evaluator.is_master:
+            return None
+        search = RandomSearch(problem, log_dir=tempfile.mkdtemp(), random_state=1)
+        begun = time.perf_counter()
+        search.search(evaluator, max_evals=count)
+        return time.perf_counter() - begun
+
+
+PEERS = {
+    "futures": futures,
+    "schwimmbad": schwimmbad,
+    "libensemble": libensemble,
+    "propulate": propulate,
+    "deephyper": deephyper,
+}
 
 
 def main() -> None:
