@@ -6,8 +6,8 @@ Work is what the evaluations were asked to take, wall time reaches from the firs
 evaluation to the end of the last. Since the last evaluations do not end together, the best that
 anybody could reach is below 1: the ceiling is that of the same lengths in the same order, given out
 at no cost. Evaluations are asleep (then workers may be more than cores), or compute, on as many
-workers as there are cores: rank 0 then shares them. Other tools, and processes that do nothing else,
-run the same lengths.
+workers as there are cores: rank 0 then shares them. Other tools, and processes that do nothing
+else, run the same lengths.
 """
 
 from __future__ import annotations
