@@ -178,7 +178,7 @@ def measure(quick: bool) -> Report:
     for case in measured:
         found, shares = ours(case)
         share = found / case.ceiling()
-        alone = "" if case.searched or case.workers > cores else f"{bare(case):.4f}"
+        alone = f"{bare(case):.4f}" if case.kind == "computing" else ""
         split = ", ".join(f"{100 * value:.1f} %" for value in shares)
         evaluations = f"{case.count} ({case.searched})"
         if case.searched:

@@ -166,7 +166,7 @@ MPI_PEERS = {
     "schwimmbad": ("schwimmbad", 1),
     "libensemble": ("libEnsemble", 1),
     "propulate": ("Propulate", 5),
-    "deephyper": ("DeepHyper, random search", 10),
+    "deephyper": ("DeepHyper, random search", 20),
 }
 
 

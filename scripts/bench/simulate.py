@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,12 @@ LIMITS = ((10_000, 10.0), (10_000, 1.0), (100_000, 60.0), (100_000, 10.0))
 def simulated(setting: Setting, costs: Costs) -> Outcome:
     """One run."""
     return Simulation(setting, costs).run()
+
+
+def all_simulated(settings: Sequence[Setting], costs: Costs) -> list[Outcome]:
+    """Several runs, as many at a time as there are cores."""
+    with ProcessPoolExecutor() as pool:
+        return list(pool.map(simulated, settings, itertools.repeat(costs)))
 
 
 def setting(workers: int, mean: float, **options) -> Setting:
@@ -77,10 +85,10 @@ def scale(costs: Costs, sizes: Sequence[int], means: Sequence[float]) -> Table:
         "As it is: half of the sets Bayesian, 64 ranks on a node of 64 cores",
         ["workers", "mean", *COLUMNS],
     )
-    for workers in sizes:
-        for mean in means:
-            outcome = simulated(setting(workers, mean), costs)
-            table.rows.append([workers, f"{mean:g} s", *row(outcome)])
+    cases = list(itertools.product(sizes, means))
+    outcomes = all_simulated([setting(*case) for case in cases], costs)
+    for (workers, mean), outcome in zip(cases, outcomes, strict=True):
+        table.rows.append([workers, f"{mean:g} s", *row(outcome)])
     return table
 
 
@@ -96,10 +104,12 @@ VARIANTS = {
 def saturated(costs: Costs, cases: Sequence[tuple[int, float]]) -> Table:
     """Where rank 0 is at its limit, and what helps."""
     table = Table("Where rank 0 saturates, and what helps", ["workers", "mean", "", *COLUMNS])
-    for workers, mean in cases:
-        for name, options in VARIANTS.items():
-            outcome = simulated(setting(workers, mean, **options), costs)
-            table.rows.append([workers, f"{mean:g} s", name, *row(outcome)])
+    varied = list(itertools.product(cases, VARIANTS))
+    settings = [setting(*case, **VARIANTS[name]) for case, name in varied]
+    for ((workers, mean), name), outcome in zip(
+        varied, all_simulated(settings, costs), strict=True
+    ):
+        table.rows.append([workers, f"{mean:g} s", name, *row(outcome)])
     return table
 
 
@@ -109,10 +119,11 @@ def drawn(costs: Costs, sizes: Sequence[int]) -> Table:
         "Sets that need no proposal, 1 s in the mean, 12 for each worker",
         ["workers", "", *COLUMNS],
     )
-    for workers in sizes:
-        for name, ahead in (("one by one", False), ("as it is, one ahead", True)):
-            outcome = simulated(Setting(workers, 12 * workers, 1.0, ahead=ahead), costs)
-            table.rows.append([workers, name, *row(outcome)])
+    names = {False: "one by one", True: "as it is, one ahead"}
+    cases = list(itertools.product(sizes, names))
+    settings = [Setting(workers, 12 * workers, 1.0, ahead=ahead) for workers, ahead in cases]
+    for (workers, ahead), outcome in zip(cases, all_simulated(settings, costs), strict=True):
+        table.rows.append([workers, names[ahead], *row(outcome)])
     return table
 
 
