@@ -95,7 +95,7 @@ def traffic(results: int, workers: int) -> dict[str, tuple[int, int]]:
 
 
 def measure(quick: bool) -> Report:
-    """For 250 to 1,000 results; the raw limit is what the results file keeps of a result."""
+    """For 125 to 500 results; the raw limit is what the results file keeps of a result."""
     report = Report()
     if find_spec("distributed") is None:
         report.left_out.append("distributed is not installed")
@@ -105,7 +105,7 @@ def measure(quick: bool) -> Report:
         f"MB between client, scheduler and {workers} workers, half of the sets Bayesian",
         ["results", "client and scheduler", "scheduler and workers", "bytes a result, client"],
     )
-    for results in (20,) if quick else (250, 500, 1000):
+    for results in (20,) if quick else (125, 250, 500):
         client, others = (sum(both) for both in traffic(results, workers).values())
         table.rows.append([results, client / 1e6, others / 1e6, client / results])
         report.figures[f"bytes a result, client, {results}"] = client / results
