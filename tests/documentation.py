@@ -30,7 +30,7 @@ _BLOCK = re.compile(
     r"^(?:<!-- (?P<remark>[^\n]*) -->\n\n?)?```(?P<kind>\w+)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-_NUMBER = r"[-+−]?\d[\d.,]*(?:e[-+]?\d+)?"
+_NUMBER = r"[-+−]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,14 @@ LONG = {"figures.md", "quickstart.md", "report.md"}
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
+@pytest.mark.parametrize("value", ["0.0144, 3", "-5.6e-05, 12", "7, 1,234.5"])
+def test_any_number_may_stand_for_another(value):
+    shown = Command("", 0, "f(x=0.000239, 20) …\n", numbers_vary=True)
+    assert shown.printed(f"f(x={value}) is it\n")
+    assert not shown.printed(f"f(y={value}) is it\n")
+    assert not shown.printed(f"f(x={value}, 1) is it\n")
+
+
 @pytest.mark.parametrize(
     "page",
     [
