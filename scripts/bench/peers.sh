@@ -19,10 +19,12 @@ pip install -q scikit-optimize || echo "scikit-optimize cannot be installed here
 pip install -q --no-deps --no-build-isolation -e . || pip install -q --no-deps -e .
 pip list 2>/dev/null | grep -iE '^(optuna|torch|botorch|gpytorch|scikit-optimize|numpy|scipy) '
 
-# mpi4py must find the MPI of the mpirun that starts it. Each tool is left out where it cannot be installed.
+# All at once, so that they agree on a NumPy; one that cannot be installed is left out. mpi4py must find
+# the MPI of the mpirun that starts it.
 venv=$venv-mpi
+tools=(mpi4py schwimmbad libensemble propulate deephyper)
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-for tool in mpi4py schwimmbad libensemble propulate deephyper; do
+pip install -q "${tools[@]}" || for tool in "${tools[@]}"; do
     pip install -q "$tool" || echo "$tool cannot be installed here: it is left out" >&2
 done
 pip list 2>/dev/null | grep -iE '^(numpy|mpi4py|schwimmbad|libensemble|propulate|deephyper) '
