@@ -410,7 +410,8 @@ class Evaluator:
 def _cause(error: BaseException) -> Cause:
     if isinstance(error, SystemExit):
         return Cause.EXIT
-    if isinstance(error, MemoryError):
+    # PyTorch and CuPy have an error of this name for the memory of a GPU.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Cause.MEMORY
     return Cause.RESULT if isinstance(error, UnusableResult) else Cause.EXCEPTION
 

@@ -232,3 +232,50 @@ def test_what_does_not_load_there_is_one_message(launch):
         lines = [line for line in done.stderr.splitlines() if "could not load" in line]
         assert len(lines) == 1, done.stderr
         assert "it ended its process with exit status 9" in lines[0]
+
+
+GPU = """
+import os
+from phs_mpi import Experiment, Grid
+
+class OutOfMemoryError(RuntimeError):  # as PyTorch's
+    pass
+
+RAISES = {
+    1: RuntimeError("CUDA error: device-side assert triggered"),
+    2: ValueError("cuda is no optimizer: error"),
+    3: OutOfMemoryError("CUDA out of memory"),
+}
+
+def target(i):
+    with open(f"pid.{i}", "w") as file:
+        file.write(str(os.getpid()))
+    if i in RAISES:
+        raise RAISES[i]
+    return i
+
+experiment = Experiment(target, {"i": int}, isolate=True, retries=1)
+for i in range(5):
+    experiment.add(i=i)
+"""
+
+
+def test_a_process_that_has_met_an_error_of_its_gpu_is_replaced(launch):
+    """CUDA lets it do nothing more; without memory it can go on, and may have some later."""
+    launch.write("gpu.py", GPU)
+    done = launch.phs(2, "gpu.py")
+    assert done.returncode == 0, done.stderr
+    pids = [(launch.folder / f"pid.{i}").read_text() for i in range(5)]
+    assert pids[0] == pids[1]
+    assert pids[1] != pids[2]
+    assert pids[2] == pids[3] == pids[4]
+    snapshot = read(launch.folder / "gpu.h5", verify=True)
+    assert [snapshot.status[i] == Status.DONE for i in range(5)] == [
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
+    said = [snapshot.error(i) for i in (1, 2, 3)]
+    assert [text.startswith("attempt 2: ") for text in said] == [False, False, True]
