@@ -40,7 +40,8 @@ def lead(
     placed : sequence of str
         What the user should know of the workers' places.
     """
-    provenance = {"backend": "mpi", "mpi_library": MPI.Get_library_version().split("\n")[0]}
+    library = MPI.Get_library_version().split("\n")[0].rstrip("\0")  # C's end of a string, in some
+    provenance = {"backend": "mpi", "mpi_library": library}
     job = together(world, lambda: make_job(experiment, options, provenance))
     side: Side | None = None
     ending: tuple[list[int], bool] = [], False
