@@ -6,10 +6,8 @@ import builtins
 import contextlib
 import inspect
 import math
-import numbers
 import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import numpy as np
 
 from .capture import Capture
 from .errors import DefinitionError
-from .hyperpar import hyperpar, names_restored
+from .judging import ExpressionFailed, UnusableResult, cause_of, judge, reason_of, traceback_of
 from .log import Cause, Outcome, Proposal, Status
 from .repeats import ONCE, Repeats
 
@@ -30,14 +28,6 @@ _PURPOSE_EVALUATION = 2
 #: Undeclared metrics that are longer than this as JSON do not fit into a row of the results
 #: file; they are kept whole in the evaluation's folder.
 UNDECLARED_BYTES = 250
-
-
-class UnusableResult(ValueError):
-    """The target returned something that is no result."""
-
-
-class ExpressionFailed(Exception):
-    """The expression of an ``expr`` parameter raised."""
 
 
 class Context:
@@ -170,59 +160,6 @@ def target_style(target: Callable, names: Sequence[str]) -> str:
     )
 
 
-def judge(returned: Any, metric_names: Sequence[str] = ()) -> tuple[float, dict[str, float]]:
-    """Turn what the target returned into a result and metrics.
-
-    Returns
-    -------
-    result : float
-        Finite.
-    metrics : dict of str to float
-
-    Raises
-    ------
-    UnusableResult
-        With the reason, if it is not a finite number, or a dict with one as ``"result"``.
-    """
-    metrics: dict[str, float] = {}
-    if isinstance(returned, Mapping):
-        if "result" not in returned:
-            keys = ", ".join(map(repr, returned)) or "nothing"
-            raise UnusableResult(f"the target returned a dict without 'result' (it has {keys})")
-        for name, value in returned.items():
-            if name != "result":
-                metrics[str(name)] = _number(value, f"metric {name!r}")
-        missing = [name for name in metric_names if name not in metrics]
-        if missing:
-            raise UnusableResult(f"the target returned no metric {', '.join(map(repr, missing))}")
-        returned = returned["result"]
-    elif metric_names:
-        raise UnusableResult(
-            "the target returned no metrics; return a dict with 'result' and "
-            + ", ".join(map(repr, metric_names))
-        )
-    result = _number(returned, "the target's result")
-    if not math.isfinite(result):
-        raise UnusableResult(f"the target returned {result}")
-    return result, metrics
-
-
-def _number(value: Any, what: str) -> float:
-    if isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_):
-        return float(value)
-    shape = getattr(value, "shape", None)
-    if shape == () and hasattr(value, "item"):  # a 0-dimensional array or tensor
-        item = value.item()
-        if isinstance(item, numbers.Real) and not isinstance(item, bool):
-            return float(item)
-    described = "None" if value is None else f"a {type(value).__name__}"
-    if shape:
-        described += f" of shape {tuple(shape)}"
-    elif isinstance(value, str | bool):
-        described += f" ({value!r:.40})"
-    raise UnusableResult(f"{what} is {described}, not a number")
-
-
 class Evaluator:
     """Calls the target and turns whatever happens into an :class:`~phs_mpi.log.Outcome`.
 
@@ -313,10 +250,10 @@ class Evaluator:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # whatever a target throws is its failure, not ours
-                outcome.error = _reason(error)
-                outcome.cause = _cause(error)
+                outcome.error = reason_of(error)
+                outcome.cause = cause_of(error)
                 if not isinstance(error, UnusableResult):
-                    outcome.traceback = _traceback(error)
+                    outcome.traceback = traceback_of(error, __file__)
             lost = self._keep_metrics(outcome, context)
             # The clock that is shared between hosts may be set back; durations may not.
             outcome.end = outcome.start + (time.perf_counter() - begun)
@@ -360,6 +297,8 @@ class Evaluator:
             if self._style == KEYWORDS:
                 values = self._evaluated(context) if self._expressions else context.values
                 return self._target(**values)
+            from .hyperpar import hyperpar, names_restored  # few targets are of that style
+
             code = hyperpar(context.values, self._expressions)
             argument = {
                 "hyperpar": code,
@@ -405,29 +344,3 @@ class Evaluator:
             scope[name] = values[name] = value
         context.values = values
         return values
-
-
-def _cause(error: BaseException) -> Cause:
-    if isinstance(error, SystemExit):
-        return Cause.EXIT
-    # PyTorch and CuPy have an error of this name for the memory of a GPU.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return Cause.MEMORY
-    return Cause.RESULT if isinstance(error, UnusableResult) else Cause.EXCEPTION
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return f"the target called sys.exit({'' if error.code is None else repr(error.code)})"
-    if isinstance(error, UnusableResult | ExpressionFailed):
-        return " ".join(str(error).split())
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _traceback(error: BaseException) -> str:
-    """The traceback without the frames of this module above the user's."""
-    begin = error.__traceback__
-    while begin is not None and begin.tb_frame.f_code.co_filename == __file__:
-        begin = begin.tb_next
-    return "".join(traceback.format_exception(type(error), error, begin))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -25,6 +24,7 @@ from ..capture import salvage
 from ..errors import BackendError, PhsError
 from ..evaluation import evaluation_folder
 from ..experiment import Experiment
+from ..judging import may_have_lost_its_gpu
 from ..limits import Limits, in_bytes
 from ..log import Cause, Outcome, Proposal, Status
 from ..table import Table
@@ -41,12 +41,6 @@ FAREWELL_SECONDS = 2.0
 MOST_STARTS = 3
 #: Variables of launchers: a process that has them takes itself for a rank.
 LAUNCHERS = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "MPI_LOCAL", "HYDRA_", "MPIR_")
-#: How PyTorch, JAX, CuPy, Numba and the libraries below them name an error of the GPU. After most
-#: of them (an assertion, a bad address) the process that met it can do nothing there any more.
-GPU_ERROR = re.compile(
-    r"(?<![a-z])(cuda|hip|cu(dnn|blas|fft|solver|sparse|rand)|miopen|rocblas)[ _]?(error|status)",
-    re.IGNORECASE,
-)
 
 
 @dataclass
@@ -315,11 +309,6 @@ class IsolatedEvaluator:
         if -code == signal.SIGKILL:
             what = "was the machine out of memory?"
         return Cause.SIGNAL, f"was killed by {name} ({what})"
-
-
-def may_have_lost_its_gpu(outcome: Outcome) -> bool:
-    """Whether the process of this evaluation may not be able to use its GPU again."""
-    return outcome.cause == Cause.EXCEPTION and bool(GPU_ERROR.search(outcome.error))
 
 
 def child_environment() -> dict[str, str]:

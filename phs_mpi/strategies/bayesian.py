@@ -6,7 +6,7 @@ import numbers
 from typing import Any
 
 from phs_mpi.conversion import refuse
-from phs_mpi.encoding import Dimension
+from phs_mpi.dimension import Dimension
 from phs_mpi.parameters import ParameterType, plain
 from phs_mpi.strategies import checks
 from phs_mpi.strategies.base import Strategy, listed

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from phs_mpi.conversion import refuse
-from phs_mpi.encoding import Dimension
+from phs_mpi.dimension import Dimension
 
 UNIFORM = "uniform"
 LOG_UNIFORM = "log-uniform"

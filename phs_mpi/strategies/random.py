@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from phs_mpi.conversion import refuse, shown
-from phs_mpi.encoding import Dimension
+from phs_mpi.dimension import Dimension
 from phs_mpi.parameters import ParameterType
 from phs_mpi.strategies import checks
 from phs_mpi.strategies.base import Strategy

@@ -20,11 +20,10 @@ from phs_mpi.evaluation import (
     KEYWORDS,
     ONE_ARGUMENT,
     Evaluator,
-    UnusableResult,
     current,
-    judge,
     target_style,
 )
+from phs_mpi.judging import UnusableResult, judge
 from phs_mpi.log import Proposal, Source, Status
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from phs_mpi.backends.isolation import may_have_lost_its_gpu
+from phs_mpi.judging import may_have_lost_its_gpu
 from phs_mpi.log import Cause, Outcome, Status
 
 
