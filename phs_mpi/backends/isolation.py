@@ -128,7 +128,6 @@ class IsolatedEvaluator:
                     raise outcome
                 if may_have_lost_its_gpu(outcome):
                     self._kill()
-                    self._start()  # it loads while this worker reports
                 return outcome
         except (EOFError, OSError):  # it has died
             reason = ""

@@ -2,9 +2,11 @@
 
 BoTorch samples candidate and pending points together anew for each candidate. Here the pending
 points come first among the points, so that their samples and all that follows from these are the
-same for every candidate. The value is that of BoTorch for this order, to rounding (`check`).
+same for every candidate. The value is that of BoTorch for this order, to rounding:
 
-    python scripts/bench/search_botorch.py          # the comparison
+    python scripts/bench/search_botorch.py
+
+prints how far apart they are. It is compiled, which takes PyTorch a C++ compiler.
 """
 
 from __future__ import annotations
